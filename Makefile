@@ -1,0 +1,45 @@
+# Every target sets itself up: it makes .venv, installs requirements.lock and this package into it, and goes on.
+# On Linux the default build of torch wants CUDA libraries that the lock leaves out; where torch does not import without
+# them, set-up lets pip add the ones torch itself pins. PIP_EXTRA_INDEX_URL can point pip at torch's CPU builds instead.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test lint format bench lock clean
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "memkv needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps -r requirements.lock
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install --quiet "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/memkv demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python -m eval.bench $(ARGS)
+
+# Resolves the newest versions in a fresh environment and writes requirements.lock again.
+lock:
+	bash scripts/lock.sh
+
+clean:
+	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

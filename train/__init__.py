@@ -1,0 +1,1 @@
+"""Training mains: they import `eval` and `memkv`; nothing imports them."""
