@@ -190,9 +190,9 @@ def quiet_unless_terminal() -> Iterator[None]:
 def no_progress_bars() -> Iterator[None]:
     """Keep transformers' progress bars off stderr for a while; whatever they were set to comes back."""
     shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            transformers_logging.enable_progress_bar()

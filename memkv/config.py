@@ -1,0 +1,89 @@
+"""Sizes in words, the home folder, and strict YAML into frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from memkv.errors import ConfigError, InvalidInput
+
+Config = TypeVar("Config")
+
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def parse_bytes(size: int | str) -> int:
+    """`16 MiB`, `1.5GB` or a plain number of bytes -> bytes.
+
+    Raises:
+        InvalidInput: not a positive size.
+    """
+    text = str(size).strip().lower()
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", text)
+    if match is None or match[2] not in UNITS or (count := int(float(match[1]) * UNITS[match[2]])) <= 0:
+        raise InvalidInput(f"{size!r} is not a size in bytes", "Write for example 16MiB, 500KB or 1048576.")
+    return count
+
+
+def format_bytes(count: int | float) -> str:
+    """Bytes -> a short text in binary units, three digits: `45.0 MiB`."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(value) < 1024 or unit == "TiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.{1 if value >= 10 else 2}f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def memkv_home() -> Path:
+    """The folder for converted models and the default store: `MEMKV_HOME`, or `~/.memkv`."""
+    return Path(os.environ.get("MEMKV_HOME") or Path.home() / ".memkv")
+
+
+def from_mapping(cls: type[Config], data: Mapping[str, Any], where: str = "config") -> Config:
+    """Build the frozen dataclass `cls` from `data`; nested dataclasses are built from nested mappings.
+
+    Raises:
+        ConfigError: an unknown key, a missing one, or a value of the wrong type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - set(fields))
+    if unknown:
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}", f"Known keys: {', '.join(sorted(fields))}.")
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        hint = hints[name]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+            values[name] = from_mapping(hint, value, f"{where}.{name}")
+            continue
+        plain = hint if isinstance(hint, type) and hint in (int, float, str, bool) else None
+        fits = plain is None or isinstance(value, (int, float) if plain is float else plain)
+        if not fits or (plain in (int, float) and isinstance(value, bool)):
+            raise ConfigError(f"{where}.{name}: {value!r} is not {hint.__name__}", "Correct the value.")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}", f"Known keys: {', '.join(sorted(fields))}.") from error
+
+
+def load_yaml(cls: type[Config], path: str | Path) -> Config:
+    """Read one YAML file into the frozen dataclass `cls`; an unknown key is an error.
+
+    Raises:
+        ConfigError: unreadable file, bad YAML, unknown key, wrong type.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"Cannot read {path}: {error}", "Check the path and the YAML.") from error
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path} is not a mapping of keys to values", "See configs/quick.yaml.")
+    return from_mapping(cls, data, str(path))

@@ -1,0 +1,114 @@
+"""Chat templates, and the boundaries in them at which a cache can be kept.
+
+A template may render the last turn differently once another follows (Qwen3 drops earlier thinking), open the reply
+with a prompt that disappears later, or print today's date. So a cache is kept only up to the text that stays the same
+whatever comes next, and new text is cut from two renderings made in the same moment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TypedDict
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from memkv.errors import InvalidInput
+
+
+class Message(TypedDict):
+    """One message of a chat; role is `system`, `user` or `assistant`."""
+
+    role: str
+    content: str
+
+
+# For tokenizers without a template (GPT-2 and other base models).
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] | capitalize }}: {{ m['content'] }}"
+    "{{ eos_token if m['role'] == 'assistant' else '' }}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+# Two futures that share no first character, so that their common prefix is the template's own.
+FUTURES = ("x", "Y")
+
+
+class ChatFormat:
+    """Renders messages with a tokenizer's chat template and finds stable boundaries."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.template: str = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN_TEMPLATE
+
+    def render(self, messages: Sequence[Message], *, open_reply: bool = False) -> str:
+        """The conversation as text; `open_reply` adds the prompt that makes the model answer.
+
+        Raises:
+            InvalidInput: the template refuses these messages (roles out of order, a role it does not know).
+        """
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": message["role"], "content": message["content"]} for message in messages],
+                chat_template=self.template,
+                tokenize=False,
+                add_generation_prompt=open_reply,
+            )
+        except (TemplateError, ValueError) as error:
+            raise InvalidInput(f"The chat template refuses these messages: {error}", "Check their roles.") from error
+        return str(text)
+
+    def stable(self, messages: Sequence[Message]) -> str:
+        """The prefix of the rendering that no later message changes; empty before the first user message."""
+        if not any(message["role"] == "user" for message in messages):
+            return ""
+        order = ("user", "assistant") if messages[-1]["role"] == "assistant" else ("assistant", "user")
+        texts = [self.render(messages)]
+        for word in FUTURES:
+            texts.append(self.render([*messages, *(Message(role=role, content=word) for role in order)]))
+        return os.path.commonprefix(texts)
+
+    def with_instructions(self, instructions: str, messages: Sequence[Message]) -> list[Message]:
+        """Put standing instructions before `messages`: as a system message, or inside the first user message."""
+        if not instructions:
+            return list(messages)
+        if self._accepts_system:
+            return [Message(role="system", content=instructions), *messages]
+        for index, message in enumerate(messages):
+            if message["role"] == "user":
+                opened = Message(role="user", content=f"{instructions}\n\n{message['content']}")
+                return [*messages[:index], opened, *messages[index + 1 :]]
+        return list(messages)
+
+    @cached_property
+    def _accepts_system(self) -> bool:
+        try:
+            text = self.render([Message(role="system", content="kept?"), Message(role="user", content="x")])
+        except InvalidInput:
+            return False
+        return "kept?" in text
+
+    @cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end a reply: end of sequence, and the special token that the template puts after a reply."""
+        stops = {self.tokenizer.eos_token_id}
+        asked = [Message(role="user", content="x"), Message(role="assistant", content="reply")]
+        after = self.encode(self.render(asked).rpartition("reply")[2])
+        if after and after[0] in self.tokenizer.all_special_ids:
+            stops.add(after[0])
+        return tuple(sorted(stop for stop in stops if stop is not None))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a piece of rendered text; the template has put every special token in already."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+
+def as_message(record: Mapping[str, str]) -> Message:
+    """A message from a stored record."""
+    return Message(role=record["role"], content=record["content"])
