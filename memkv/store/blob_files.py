@@ -1,0 +1,241 @@
+"""Blobs as files: `blobs/ab/abcd...`, written once, never rewritten in place.
+
+A write goes temp file -> fsync -> rename -> fsync of the folders, hashed on the way. A read goes into fresh anonymous
+memory, hashed on the way: never mmap of the file itself, which kills the process when the file is cut underneath.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from blake3 import blake3
+
+from memkv.errors import DamagedBlob, NotFound, StorageFull
+from memkv.store.file_lock import FileLock
+from memkv.store.records import BlobRef, Buffer
+
+CHUNK = 1 << 20  # hashed while it is still in the processor's cache
+RESERVE = 1 << 20
+HUGE_PAGE = 2 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REBUILD = "The text is safe: open the session and memkv rebuilds its cache from the text."
+
+
+class FileBlobs:
+    """The embedded `BlobStore`, in the folder `root`."""
+
+    def __init__(self, root: Path) -> None:
+        """Make what is missing in the folder of the store."""
+        self.folder = root / "blobs"
+        self.temp = self.folder / "tmp"
+        self.bad = root / "quarantine"
+        self.reserve = root / "reserve"
+        self.lock = FileLock(root / "lock")
+        for folder in (self.folder, self.temp, self.bad):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        if not self.reserve.exists():
+            self.keep_reserve()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Shared lock; the kernel drops it when the process dies."""
+        with self.lock.shared():
+            yield
+
+    @contextmanager
+    def alone(self, timeout: float) -> Iterator[None]:
+        """Exclusive lock."""
+        with self.lock.exclusive(timeout):
+            yield
+
+    def path(self, blob_id: str) -> Path:
+        """Where the blob of that id lies."""
+        return self.folder / blob_id[:2] / blob_id
+
+    def put(self, key: bytes, chunks: Iterable[Buffer]) -> BlobRef:
+        """Write, hash, fsync, rename, fsync."""
+        temp = self.temp / secrets.token_hex(16)
+        try:
+            with storage_errors():
+                descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                try:
+                    ref = write_hashed(descriptor, blake3(key=key), chunks)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                final = self.path(ref.id)
+                final.parent.mkdir(mode=0o700, exist_ok=True)
+                os.rename(temp, final)  # over an equal blob, if there is one
+                sync_folder(final.parent)
+                sync_folder(self.folder)
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            raise
+        return ref
+
+    def read(self, key: bytes, ref: BlobRef) -> memoryview:
+        """Read into huge pages and hash each chunk right after it arrives."""
+        with self._open(ref) as descriptor:
+            memory = mmap.mmap(-1, ref.length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            if ref.length >= HUGE_PAGE:
+                memory.madvise(mmap.MADV_HUGEPAGE)  # a fifth of the page faults' time; a hint, never an error
+            view, hasher, done = memoryview(memory), blake3(key=key), 0
+            while done < ref.length:
+                count = os.preadv(descriptor, [view[done : done + CHUNK]], done)
+                if count == 0:
+                    raise DamagedBlob(f"Blob {ref.id[:12]} ends at byte {done} of {ref.length}", REBUILD)
+                hasher.update(view[done : done + count])
+                done += count
+        if hasher.hexdigest() != ref.id:
+            raise DamagedBlob(f"Blob {ref.id[:12]} does not have its checksum", REBUILD)
+        return view
+
+    def check(self, key: bytes, ref: BlobRef) -> None:
+        """Hash through one small buffer."""
+        hasher, buffer = blake3(key=key), bytearray(CHUNK)
+        with self._open(ref) as descriptor:
+            while count := os.readv(descriptor, [buffer]):
+                hasher.update(memoryview(buffer)[:count])
+        if hasher.hexdigest() != ref.id:
+            raise DamagedBlob(f"Blob {ref.id[:12]} does not have its checksum", REBUILD)
+
+    @contextmanager
+    def _open(self, ref: BlobRef) -> Iterator[int]:
+        """The blob's descriptor, once its size is the recorded one: a giant file is refused before any allocation."""
+        try:
+            descriptor = os.open(self.path(ref.id), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError as error:
+            raise NotFound(f"Blob {ref.id[:12]} is gone", REBUILD) from error
+        except OSError as error:
+            raise DamagedBlob(f"Blob {ref.id[:12]} cannot be opened: {error.strerror}", REBUILD) from error
+        try:
+            size = os.fstat(descriptor).st_size
+            if size != ref.length:
+                raise DamagedBlob(f"Blob {ref.id[:12]} has {size} bytes instead of {ref.length}", REBUILD)
+            yield descriptor
+        except OSError as error:
+            raise DamagedBlob(f"Blob {ref.id[:12]} cannot be read: {error.strerror}", REBUILD) from error
+        finally:
+            os.close(descriptor)
+
+    def delete(self, blob_id: str) -> int:
+        """Unlink."""
+        return unlink_sized(self.path(blob_id))
+
+    def quarantine(self, blob_id: str) -> None:
+        """Rename into `quarantine/`, which keeps the bytes for a look and costs no space."""
+        with suppress(FileNotFoundError):
+            os.rename(self.path(blob_id), self.bad / f"{blob_id}.{time.time_ns()}")
+
+    def stored(self) -> Mapping[str, int]:
+        """Every file in the two-letter folders, whatever its name."""
+        files = (file for folder in self.folder.iterdir() if folder != self.temp for file in folder.iterdir())
+        return {file.name: file.lstat().st_size for file in files}
+
+    def leftovers(self) -> Mapping[str, int]:
+        """Everything in `blobs/tmp`."""
+        return {str(file): file.lstat().st_size for file in self.temp.iterdir()}
+
+    def quarantined(self) -> Mapping[str, int]:
+        """Everything in `quarantine`."""
+        return {str(file): file.lstat().st_size for file in self.bad.iterdir()}
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Unlink; gone already is fine."""
+        for path in paths:
+            Path(path).unlink(missing_ok=True)
+
+    def sync_deletions(self) -> None:
+        """Every folder to disk."""
+        for folder in (*self.folder.iterdir(), self.bad):
+            sync_folder(folder)
+
+    def free_bytes(self) -> int:
+        """What the file system has left for this user."""
+        return shutil.disk_usage(self.folder).free
+
+    def release_reserve(self) -> None:
+        """Truncate it: works without allocating anything."""
+        with suppress(FileNotFoundError):
+            os.truncate(self.reserve, 0)
+
+    def keep_reserve(self) -> None:
+        """Allocate 1 MiB for real, not a sparse file; on a disk that is full it stays away until the next gc."""
+        descriptor = os.open(self.reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, RESERVE)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+
+def write_hashed(descriptor: int, hasher: blake3, chunks: Iterable[Buffer]) -> BlobRef:
+    """Write all chunks in large vectors, without joining them, and name the result by its hash."""
+    batch: list[memoryview] = []
+    pending = total = 0
+    for chunk in chunks:
+        view = memoryview(chunk).cast("B")
+        for start in range(0, len(view), CHUNK):
+            piece = view[start : start + CHUNK]
+            hasher.update(piece)
+            batch.append(piece)
+            pending += len(piece)
+            total += len(piece)
+            if pending >= CHUNK or len(batch) == os.sysconf("SC_IOV_MAX"):
+                write_all(descriptor, batch)
+                batch, pending = [], 0
+    write_all(descriptor, batch)
+    return BlobRef(hasher.hexdigest(), total)
+
+
+def write_all(descriptor: int, batch: list[memoryview]) -> None:
+    """`writev` until everything is written."""
+    while batch:
+        written = os.writev(descriptor, batch)
+        while batch and written >= len(batch[0]):
+            written -= len(batch.pop(0))
+        if batch:
+            batch[0] = batch[0][written:]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in the folder survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unlink_sized(path: Path) -> int:
+    """Unlink; the bytes freed."""
+    try:
+        size = path.lstat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """A full disk, quota or file size limit of the system -> StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise StorageFull(
+            f"No room on the disk ({error.strerror})", "Free some space, or run `memkv memory gc`; nothing was lost."
+        ) from error

@@ -1,0 +1,160 @@
+"""What the store hands out and takes in: plain frozen records, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Buffer = bytes | bytearray | memoryview  # contiguous
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """A blob by its id (keyed blake3 of its bytes, hex) and its length in bytes."""
+
+    id: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose memory it is. `key` is 32 random bytes that no other tenant shares; it keys every blob id."""
+
+    id: str
+    key: bytes = field(repr=False)
+    created: float
+    quota_bytes: int | None = None
+    ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A text to commit. `sources` are the numbers of the memories it was derived from, in the same session."""
+
+    text: str
+    kind: str = "message"
+    role: str = ""
+    sources: tuple[int, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """Something that happened. `data` names memories by number and NEVER holds user text: events outlive a forget."""
+
+    kind: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A stored text, the truth everything else is derived from. `n` counts from 1 in its session, never reused."""
+
+    session: str
+    n: int
+    kind: str
+    role: str
+    text: str
+    created: float
+    sources: tuple[int, ...]
+    data: Mapping[str, Any]
+
+    @property
+    def address(self) -> str:
+        """`SESSION/N`, as the command line takes it."""
+        return f"{self.session}/{self.n}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of a session's append-only log; `seq` counts from 1."""
+
+    session: str
+    seq: int
+    kind: str
+    created: float
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session at one head.
+
+    `head` is 0 at creation and grows by one with each commit. `context` are the numbers of the memories that are in
+    the model's context, in order. `tokens` are the token ids of that context (int32, little endian; opaque here).
+    `blob` is the stored KV of exactly these tokens, or None.
+    """
+
+    name: str
+    head: int
+    next_n: int
+    next_seq: int
+    context: tuple[int, ...]
+    settings: Mapping[str, Any]
+    fingerprint: Mapping[str, str] | None
+    blob: BlobRef | None
+    created: float
+    updated: float
+    tokens: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One line of a listing of sessions; sizes in bytes."""
+
+    name: str
+    head: int
+    memories: int
+    in_context: int
+    settings: Mapping[str, Any]
+    text_bytes: int
+    record_bytes: int
+    token_bytes: int
+    blob_bytes: int
+    created: float
+    updated: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes a tenant uses: memory texts, JSON records (events, data of memories), token ids, KV blobs."""
+
+    text: int
+    records: int
+    tokens: int
+    blobs: int
+
+    @property
+    def total(self) -> int:
+        """The bytes that count against the quota."""
+        return self.text + self.records + self.tokens + self.blobs
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something `verify` found. `kind` is a short fixed word, `where` a tenant, session or file."""
+
+    kind: str
+    where: str
+    detail: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class GcReport:
+    """What one `gc` removed. `skipped` says why blobs were left alone, if they were."""
+
+    expired_sessions: tuple[str, ...] = ()
+    missing_blobs: int = 0
+    orphan_blobs: int = 0
+    quarantined: int = 0
+    temp_files: int = 0
+    freed_bytes: int = 0
+    scrubbed: bool = False
+    skipped: str | None = None
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether there was nothing to collect."""
+        return self == GcReport()

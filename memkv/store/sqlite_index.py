@@ -1,0 +1,241 @@
+"""The embedded `Index`: the questions and changes of the store, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from memkv.errors import DamagedStore
+from memkv.store.file_lock import FileLock
+from memkv.store.names import from_json, to_json
+from memkv.store.records import BlobRef, Event, Memory, Problem, SessionInfo, SessionRecord, Tenant, Usage
+from memkv.store.row_checks import check_rows, digest
+from memkv.store.sqlite_file import RECOVER, SqliteFile
+
+SESSION_ID = "(SELECT id FROM sessions WHERE tenant = ? AND name = ?)"
+MEMORY = "s.name, m.n, m.kind, m.role, m.text, m.created, m.sources, m.data"
+
+
+class SqliteIndex:
+    """Everything but the blobs, in one SQLite file."""
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        """Open or make the file."""
+        self.file = SqliteFile(path, lock)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """See `Index`."""
+        return self.file.transaction()
+
+    def close(self) -> None:
+        """See `Index`."""
+        self.file.close()
+
+    def tenants(self) -> list[Tenant]:
+        """See `Index`."""
+        rows = self.file.rows("SELECT id, key, created, quota_bytes, ttl_seconds FROM tenants ORDER BY id")
+        return [Tenant(*row) for row in rows]
+
+    def tenant(self, tenant_id: str) -> Tenant | None:
+        """See `Index`."""
+        sql = "SELECT id, key, created, quota_bytes, ttl_seconds FROM tenants WHERE id = ?"
+        row = self.file.row(sql, (tenant_id,))
+        return None if row is None else Tenant(*row)
+
+    def save_tenant(self, tenant: Tenant) -> None:
+        """See `Index`."""
+        self.file.write(
+            "INSERT INTO tenants VALUES (?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE"
+            " SET quota_bytes = excluded.quota_bytes, ttl_seconds = excluded.ttl_seconds",
+            (tenant.id, tenant.key, tenant.created, tenant.quota_bytes, tenant.ttl_seconds),
+        )
+
+    def delete_tenant(self, tenant_id: str) -> None:
+        """See `Index`."""
+        self._note_deletion()
+        self.file.write("DELETE FROM tenants WHERE id = ?", (tenant_id,))
+
+    def usage(self, tenant_id: str) -> Usage:
+        """See `Index`."""
+        row = self.file.row(
+            "SELECT total(text_bytes), total(record_bytes), total(length(tokens)), total(blob_length)"
+            " FROM sessions WHERE tenant = ?",
+            (tenant_id,),
+        )
+        return Usage(*(int(count) for count in row or (0, 0, 0, 0)))
+
+    def sessions(self, tenant_id: str) -> list[SessionInfo]:
+        """See `Index`."""
+        rows = self.file.rows(
+            "SELECT name, head, (SELECT count(*) FROM memories WHERE session = s.id), json_array_length(context),"
+            " settings, text_bytes, record_bytes, length(tokens), coalesce(blob_length, 0), created, updated"
+            " FROM sessions s WHERE tenant = ? ORDER BY updated DESC, name",
+            (tenant_id,),
+        )
+        return [SessionInfo(*(*row[:4], from_json(row[4]), *row[5:])) for row in rows]
+
+    def session(self, tenant_id: str, name: str) -> SessionRecord | None:
+        """See `Index`."""
+        row = self.file.row(
+            "SELECT head, next_n, next_seq, context, settings, fingerprint, blob, blob_length, created, updated, tokens"
+            " FROM sessions WHERE tenant = ? AND name = ?",
+            (tenant_id, name),
+        )
+        if row is None:
+            return None
+        head, next_n, next_seq, context, settings, fingerprint, blob, length, created, updated, tokens = row
+        return SessionRecord(
+            name=name, head=head, next_n=next_n, next_seq=next_seq, context=tuple(from_json(context)),
+            settings=from_json(settings), fingerprint=None if fingerprint is None else from_json(fingerprint),
+            blob=None if blob is None else BlobRef(blob, length), created=created, updated=updated, tokens=tokens,
+        )  # fmt: skip
+
+    def save_session(self, tenant_id: str, record: SessionRecord) -> None:
+        """See `Index`."""
+        columns: dict[str, Any] = {
+            "tenant": tenant_id, "name": record.name, "head": record.head, "next_n": record.next_n,
+            "next_seq": record.next_seq, "context": to_json(list(record.context), "The context"),
+            "settings": to_json(record.settings, "The settings"),
+            "fingerprint": None if record.fingerprint is None else to_json(record.fingerprint, "The fingerprint"),
+            "blob": record.blob and record.blob.id, "blob_length": record.blob and record.blob.length,
+            "created": record.created, "updated": record.updated, "tokens": record.tokens,
+        }  # fmt: skip
+        columns["digest"] = digest(*columns.values())
+        changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
+        self.file.write(
+            f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({', '.join(':' + name for name in columns)})"
+            f" ON CONFLICT(tenant, name) DO UPDATE SET {changes}",
+            columns,
+        )
+
+    def delete_session(self, tenant_id: str, name: str) -> None:
+        """See `Index`."""
+        self._note_deletion()
+        self.file.write("DELETE FROM sessions WHERE tenant = ? AND name = ?", (tenant_id, name))
+
+    def add_memories(self, tenant_id: str, session: str, memories: Sequence[Memory]) -> None:
+        """See `Index`."""
+        rows, text, records = [], 0, 0
+        for memory in memories:
+            sources = to_json(list(memory.sources), "The sources") if memory.sources else None
+            data = to_json(memory.data, "The data of a memory") if memory.data else None
+            row = (memory.n, memory.kind, memory.role, memory.created, sources, data, memory.text)
+            rows.append((tenant_id, session, *row, digest(*row)))
+            text += len(memory.text.encode())
+            records += len((data or "").encode())
+        insert = "INSERT INTO memories (session, n, kind, role, created, sources, data, text, digest)"
+        self.file.write_many(f"{insert} VALUES ({SESSION_ID}, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._add_bytes(tenant_id, session, text, records)
+
+    def delete_memories(self, tenant_id: str, session: str, numbers: Iterable[int]) -> None:
+        """See `Index`."""
+        self._note_deletion()
+        where = f"session = {SESSION_ID} AND n IN (SELECT value FROM json_each(?))"
+        bindings = (tenant_id, session, to_json(sorted(numbers), "Numbers"))
+        sizes = f"SELECT total(octet_length(text)), total(octet_length(data)) FROM memories WHERE {where}"
+        text, records = self.file.rows(sizes, bindings)[0]
+        self.file.write(f"DELETE FROM memories WHERE {where}", bindings)
+        self._add_bytes(tenant_id, session, -int(text), -int(records))
+
+    def add_events(self, tenant_id: str, session: str, events: Sequence[Event]) -> None:
+        """See `Index`."""
+        rows, records = [], 0
+        for event in events:
+            data = to_json(event.data, "The data of an event")
+            row = (event.seq, event.kind, event.created, data)
+            rows.append((tenant_id, session, *row, digest(*row)))
+            records += len(data.encode())
+        insert = "INSERT INTO events (session, seq, kind, created, data, digest)"
+        self.file.write_many(f"{insert} VALUES ({SESSION_ID}, ?, ?, ?, ?, ?)", rows)
+        self._add_bytes(tenant_id, session, 0, records)
+
+    def memories(
+        self, tenant_id: str, session: str | None, kind: str | None, containing: str | None, limit: int, offset: int
+    ) -> list[Memory]:
+        """See `Index`."""
+        where, bindings = ["s.tenant = ?"], [tenant_id]
+        for condition, value in (("s.name = ?", session), ("m.kind = ?", kind)):
+            if value is not None:
+                where.append(condition)
+                bindings.append(value)
+        if containing is not None:
+            where.append("m.text LIKE ? ESCAPE '\\'")
+            escaped = containing.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+            bindings.append(f"%{escaped}%")
+        sql = f"SELECT {MEMORY} FROM sessions s JOIN memories m ON m.session = s.id WHERE {' AND '.join(where)}"
+        rows = self.file.rows(f"{sql} ORDER BY s.name, m.n LIMIT ? OFFSET ?", (*bindings, limit, offset))
+        return [to_memory(row) for row in rows]
+
+    def memory(self, tenant_id: str, session: str, n: int) -> Memory | None:
+        """See `Index`."""
+        sql = f"SELECT {MEMORY} FROM sessions s JOIN memories m ON m.session = s.id"
+        row = self.file.row(f"{sql} WHERE s.tenant = ? AND s.name = ? AND m.n = ?", (tenant_id, session, n))
+        return None if row is None else to_memory(row)
+
+    def sources(self, tenant_id: str, session: str) -> dict[int, tuple[int, ...]]:
+        """See `Index`."""
+        rows = self.file.rows(f"SELECT n, sources FROM memories WHERE session = {SESSION_ID}", (tenant_id, session))
+        return {n: tuple(from_json(sources)) if sources else () for n, sources in rows}
+
+    def events(self, tenant_id: str, session: str, kind: str | None) -> list[Event]:
+        """See `Index`."""
+        rows = self.file.rows(
+            f"SELECT seq, kind, created, data FROM events WHERE session = {SESSION_ID}"
+            " AND (?3 IS NULL OR kind = ?3) ORDER BY seq",
+            (tenant_id, session, kind),
+        )
+        return [Event(session, seq, kind, created, from_json(data)) for seq, kind, created, data in rows]
+
+    def blobs(self) -> list[tuple[str, str, BlobRef]]:
+        """See `Index`."""
+        rows = self.file.rows("SELECT tenant, name, blob, blob_length FROM sessions WHERE blob IS NOT NULL")
+        return [(tenant, name, BlobRef(blob, length)) for tenant, name, blob, length in rows]
+
+    def uses_blob(self, blob_id: str) -> bool:
+        """See `Index`."""
+        return self.file.row("SELECT 1 FROM sessions WHERE blob = ?", (blob_id,)) is not None
+
+    def check(self) -> list[Problem]:
+        """See `Index`."""
+        try:
+            found = [Problem("index", str(self.file.path), line, RECOVER) for line in self.file.integrity()]
+            return found or check_rows(self.file)
+        except DamagedStore as error:
+            return [Problem("index", str(self.file.path), error.message, RECOVER)]
+
+    def needs_scrub(self) -> bool:
+        """See `Index`."""
+        return self._deletions() > 0
+
+    def scrub(self) -> None:
+        """See `Index`."""
+        seen = self._deletions()
+        self.file.scrub()
+        with self.transaction():  # unless someone deleted more in the meantime
+            self.file.write("UPDATE counters SET value = 0 WHERE name = 'scrub' AND value = ?", (seen,))
+
+    def checkpoint(self) -> None:
+        """See `Index`."""
+        self.file.checkpoint()
+
+    def _deletions(self) -> int:
+        return int(self.file.rows("SELECT value FROM counters WHERE name = 'scrub'")[0][0])
+
+    def _note_deletion(self) -> None:
+        self.file.write("UPDATE counters SET value = value + 1 WHERE name = 'scrub'")
+
+    def _add_bytes(self, tenant_id: str, session: str, text: int, records: int) -> None:
+        self.file.write(
+            "UPDATE sessions SET text_bytes = text_bytes + ?, record_bytes = record_bytes + ?"
+            " WHERE tenant = ? AND name = ?",
+            (text, records, tenant_id, session),
+        )
+
+
+def to_memory(row: tuple[Any, ...]) -> Memory:
+    """A row of the columns `MEMORY`."""
+    name, n, kind, role, text, created, sources, data = row
+    numbers = tuple(from_json(sources)) if sources else ()
+    return Memory(name, n, kind, role, text, created, numbers, from_json(data) if data else {})
