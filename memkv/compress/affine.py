@@ -63,7 +63,7 @@ def quantize(tensor_NTD: Tensor, bits: int, axis: Axis, group: int) -> Parts:
             low, high = view.amin(dim, keepdim=True), view.amax(dim, keepdim=True)
             # Not below the smallest normal number: a constant group has codes 0, and nothing is divided by 0.
             step = ((high - low) * ((1 + info.eps) / levels)).clamp_(min=info.tiny).to(dtype)
-            view.sub_(low).mul_(step.float().reciprocal_()).round_().clamp_(max=levels)
+            view.sub_(low).mul_(step.float().reciprocal()).round_().clamp_(max=levels)
             lows[index, where], steps[index, where] = low.squeeze(dim), step.squeeze(dim)
         packed = buffer[:half].add_(buffer[half:], alpha=16) if bits == 4 else buffer[:tokens]
         codes[index].copy_(packed)
