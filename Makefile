@@ -34,8 +34,14 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)
+bench: $(READY) .venv-peers/.ready
 	$(BIN)/python -m eval.bench $(ARGS)
+
+# llama.cpp, to compare with: compiled from source, about six minutes, once.
+.venv-peers/.ready: eval/bench/peers.lock
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --disable-pip-version-check --quiet --no-deps -r eval/bench/peers.lock
+	@touch $@
 
 # Resolves the newest versions in a fresh environment and writes requirements.lock again.
 lock:

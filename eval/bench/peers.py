@@ -1,0 +1,193 @@
+"""Save and restore of one conversation against what a user would otherwise pick: torch.save, llama.cpp's state files.
+
+memkv's side is the whole of what a session does: snapshot, safetensors bytes hashed on the way to a temporary file,
+fsync, rename, fsync of the folders, the transaction; then read, checksum, header checks, fingerprint, a live cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from eval.bench.harness import ROOT, Bench, Goal, Row, take_turns
+from memkv import MemoryStore
+from memkv.embedded import gguf_file
+from memkv.snapshot_file import from_buffer, to_buffers
+from memkv.store.tenant import TenantStore
+
+PEER_PYTHON = ROOT / ".venv-peers/bin/python"
+AHEAD = Goal("ratio", 1.0)
+
+
+def rows(bench: Bench) -> list[Row]:
+    """Milliseconds of save + restore, and bytes on disk."""
+    with MemoryStore.open(bench.folder / "store") as store:
+        ours = Ours(bench, store.tenant("bench"))
+        torch_peer = TorchPeer(bench)
+        with llama_process(bench, False) as llama, llama_process(bench, True) as llama_flash:
+            contenders = {
+                "memkv": ours.save_and_restore,
+                "torch": torch_peer.save_and_restore,
+                "llama file": lambda: llama.total("file"),
+                "llama file, flash": lambda: llama_flash.total("file"),
+                "llama pickle": lambda: llama.total("pickle"),
+            }
+            times = take_turns(contenders, bench.rounds)
+    version = llama.hello["version"]
+    state_file = f"llama.cpp {version} state file + fsync"
+    peers = {
+        "torch": ("torch.save + fsync + torch.load", torch_peer.bytes, ""),
+        "llama file": (state_file, llama.bytes["file"], llama.split("file")),
+        "llama file, flash": (f"{state_file}, flash_attn", llama_flash.bytes["file"], llama_flash.split("file")),
+        "llama pickle": (f"pickled Llama.save_state {version} + fsync", llama.bytes["pickle"], llama.split("pickle")),
+    }
+    name = f"save + restore, {bench.tokens} tokens"
+    timed = [Row(name, times["memkv"], times[key], "ms", AHEAD, peer, note) for key, (peer, _, note) in peers.items()]
+    parts = [
+        Row(
+            "  of which save",
+            ours.saves[-bench.rounds :],
+            torch_peer.saves[-bench.rounds :],
+            "ms",
+            None,
+            "torch.save + fsync",
+        ),
+        Row(
+            "  of which restore",
+            ours.loads[-bench.rounds :],
+            torch_peer.loads[-bench.rounds :],
+            "ms",
+            None,
+            "torch.load, which checks nothing",
+        ),
+    ]
+    not_durable = [took["save_ms"] + took["load_ms"] for took in llama_flash.took["file"][-bench.rounds :]]
+    no_fsync = Row(
+        name, times["memkv"], not_durable, "ms", None, f"llama.cpp {version} state file, NO fsync, flash_attn"
+    )
+    sizes = [
+        Row("bytes on disk", [ours.bytes / 2**20], [size / 2**20], "MiB", None, peer)
+        for peer, size, _ in peers.values()
+    ]
+    return [*timed, *parts, no_fsync, *sizes]
+
+
+class Ours:
+    """memkv's store, the session's path in and out."""
+
+    def __init__(self, bench: Bench, tenant: TenantStore) -> None:
+        self.model, self.live, self.tenant = bench.model, bench.live, tenant
+        self.record = tenant.create_session("bench")
+        self.saves: list[float] = []
+        self.loads: list[float] = []
+        self.bytes = 0
+
+    def save_and_restore(self) -> None:
+        """Commit the cache as the session's new head, read it back, and check that it is the same conversation."""
+        start = time.perf_counter()
+        snapshot = self.model.capture(self.live)
+        self.record = self.tenant.commit(
+            "bench",
+            self.record.head,
+            context=(),
+            tokens=struct.pack(f"<{len(self.live.token_ids)}i", *self.live.token_ids),
+            fingerprint={"weights": snapshot.fingerprint.weights},
+            blob=to_buffers(snapshot),
+        )
+        saved = time.perf_counter()
+        restored = self.model.restore(from_buffer(self.tenant.read_blob("bench")))
+        loaded = time.perf_counter()
+        assert restored.token_ids == self.live.token_ids
+        assert self.record.blob is not None
+        self.bytes = self.record.blob.length
+        self.saves.append((saved - start) * 1e3)
+        self.loads.append((loaded - saved) * 1e3)
+
+
+class TorchPeer:
+    """torch.save of the transformers cache object, made durable, and torch.load."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.cache, self.folder = bench.live.cache, bench.folder
+        self.saves: list[float] = []
+        self.loads: list[float] = []
+        self.bytes = 0
+
+    def save_and_restore(self) -> float:
+        """One round; milliseconds without deleting the file."""
+        path = self.folder / "cache.pt"
+        start = time.perf_counter()
+        with path.open("wb") as file:
+            torch.save(self.cache, file)
+            file.flush()
+            os.fsync(file.fileno())
+        saved = time.perf_counter()
+        restored = torch.load(path, weights_only=False)
+        loaded = time.perf_counter()
+        assert restored.get_seq_length() == self.cache.get_seq_length()
+        self.bytes = path.stat().st_size
+        path.unlink()
+        self.saves.append((saved - start) * 1e3)
+        self.loads.append((loaded - saved) * 1e3)
+        return (loaded - start) * 1e3
+
+
+class LlamaPeer:
+    """The conversation in a llama.cpp process, driven a round at a time through its pipes."""
+
+    def __init__(self, process: subprocess.Popen[str], token_ids: list[int]) -> None:
+        self.process = process
+        self.took: dict[str, list[dict[str, float]]] = {"file": [], "pickle": []}
+        self.hello = self.ask(json.dumps(token_ids))
+
+    def ask(self, line: str) -> dict[str, Any]:
+        """One line there, one line of JSON back."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"llama.cpp's process ended with status {self.process.wait()}")
+        parsed: dict[str, Any] = json.loads(answer)
+        return parsed
+
+    def total(self, kind: str) -> float:
+        """One round by `file` or `pickle`: save, fsync and load in milliseconds."""
+        took = self.ask(kind)
+        self.took[kind].append(took)
+        return float(took["save_ms"] + took["fsync_ms"] + took["load_ms"])
+
+    def split(self, kind: str) -> str:
+        """The medians of the three steps."""
+        steps = {step: median(took[f"{step}_ms"] for took in self.took[kind]) for step in ("save", "fsync", "load")}
+        return ", ".join(f"{step} {time:.1f}" for step, time in steps.items())
+
+    @property
+    def bytes(self) -> dict[str, float]:
+        """Bytes of the state on disk by kind."""
+        return {kind: took[-1]["bytes"] for kind, took in self.took.items() if took}
+
+
+@contextmanager
+def llama_process(bench: Bench, flash_attention: bool) -> Iterator[LlamaPeer]:
+    """Start llama.cpp on the GGUF that memkv's weights were converted from, with the same tokens read."""
+    if not PEER_PYTHON.exists():
+        raise SystemExit("llama.cpp is not built yet: run `make .venv-peers/.ready` (about 6 minutes, once)")
+    script = Path(__file__).with_name("llama_peer.py")
+    bench.say("Reading the tokens in llama.cpp" + (" with flash attention" if flash_attention else ""))
+    command = [str(PEER_PYTHON), str(script), str(gguf_file()), str(bench.folder), str(int(flash_attention))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield LlamaPeer(process, bench.token_ids)
+        finally:
+            process.kill()
