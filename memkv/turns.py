@@ -61,11 +61,19 @@ class ChatFormat:
         return str(text)
 
     def stable(self, messages: Sequence[Message]) -> str:
-        """The prefix of the rendering that no later message changes; empty before the first user message."""
-        if not any(message["role"] == "user" for message in messages):
+        """The prefix of the rendering that no later message changes; empty for no messages.
+
+        A system message alone gives "" where the template wants a user's message with it.
+        """
+        if not messages:
             return ""
-        order = ("user", "assistant") if messages[-1]["role"] == "assistant" else ("assistant", "user")
-        texts = [self.render(messages)]
+        order = ("assistant", "user") if messages[-1]["role"] == "user" else ("user", "assistant")
+        try:
+            texts = [self.render(messages)]
+        except InvalidInput:
+            if any(message["role"] != "system" for message in messages):
+                raise
+            return ""
         for word in FUTURES:
             texts.append(self.render([*messages, *(Message(role=role, content=word) for role in order)]))
         return os.path.commonprefix(texts)

@@ -1,0 +1,53 @@
+"""Self-summarization, as models are prompted to do it: alone, or with rules pinned beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memkv.compaction.base import Compaction, Context, Item, ledger_of, to_messages, with_recent
+from memkv.compaction.pinned import pinned_rules
+from memkv.turns import Message
+
+PROMPT = (
+    "Summarize our conversation so far for your own later use. Keep every rule, name, number, deadline and exception "
+    "exactly. Leave out greetings and small talk. Write the summary only."
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The model writes a summary of its own context; it replaces all messages but the newest that fit beside it.
+
+    Attributes:
+        max_tokens: length of the summary at most.
+        pin_rules: keep the registry's rules verbatim as well.
+    """
+
+    max_tokens: int = 160
+    pin_rules: bool = False
+
+    @property
+    def name(self) -> str:
+        """`summary`, or `pinned+summary`."""
+        return "pinned+summary" if self.pin_rules else "summary"
+
+    def compact(self, context: Context, budget: int) -> Compaction:
+        """See `CompactionStrategy.compact`."""
+        text = write_summary(context, self.max_tokens)
+        rules = pinned_rules(context) if self.pin_rules else context.standing("rule")
+        new = len(rules) - len(context.standing("rule"))
+        read = tuple(item.n for item in context.items if item.kind in ("message", "summary"))
+        summary = (Item(context.next_n + new, "summary", "", text, read),) if text else ()
+        items = with_recent(context, (*context.standing("system"), *rules, *summary), budget)
+        before = context.live.size().payload
+        return Compaction(items, before, context.bytes_of(items), ledger_of(context.items, items))
+
+
+def write_summary(context: Context, max_tokens: int) -> str:
+    """Ask the model on a fork of its live cache, so that nothing is read again and the conversation is untouched."""
+    model, chat = context.model, context.model.chat
+    before = to_messages(model, context.items)
+    asked = [*before, Message(role="user", content=PROMPT)]
+    fork = context.live.fork()
+    model.extend(fork, chat.encode(chat.render(asked, open_reply=True)[len(chat.stable(before)) :]))
+    return chat.decode(list(model.generate(fork, max_tokens, stop_ids=chat.stop_ids))).strip()

@@ -1,0 +1,69 @@
+"""What a session hands out, and the draft that a turn works on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from memkv.cache_size import CacheSize
+from memkv.compaction import Item
+from memkv.live import LiveCache
+from memkv.store import NewEvent, NewMemory
+
+
+@dataclass(frozen=True)
+class Opened:
+    """How a session came up: `new`, `restored` from its stored cache, or `rebuilt` from its text, and why."""
+
+    how: Literal["new", "restored", "rebuilt"]
+    reused_tokens: int
+    prefilled_tokens: int
+    seconds: float
+    blob_bytes: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a turn gives back.
+
+    `size` is the live cache measured after the turn, `reused_tokens` were not read again, `prefilled_tokens` were read
+    new, `stored_bytes` lie on disk for this session's cache; `events` are what was logged, newest last.
+    """
+
+    text: str
+    size: CacheSize
+    reused_tokens: int
+    prefilled_tokens: int
+    generated_tokens: int
+    first_token_seconds: float
+    seconds: float
+    stored_bytes: int
+    interrupted: bool = False
+    events: tuple[NewEvent, ...] = ()
+
+
+@dataclass
+class Draft:
+    """What a commit will add to a session; kept apart so that a failed commit leaves the session as it was."""
+
+    live: LiveCache
+    items: list[Item]
+    next_n: int
+    memories: list[NewMemory] = field(default_factory=list)
+    events: list[NewEvent] = field(default_factory=list)
+
+    @property
+    def free_n(self) -> int:
+        """The number that the next new memory gets."""
+        return self.next_n + len(self.memories)
+
+    def add(self, kind: str, role: str, text: str, data: Mapping[str, Any] | None = None) -> None:
+        """Append an item to the context and to what will be stored."""
+        self.items.append(Item(self.free_n, kind, role, text))
+        self.memories.append(NewMemory(text, kind=kind, role=role, data=dict(data or {})))
+
+    def log(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Append an event; numbers and sizes only, never text."""
+        self.events.append(NewEvent(kind, data))

@@ -1,0 +1,347 @@
+"""Session: one conversation that outlives its process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from types import TracebackType
+
+from memkv.cache_size import CacheSize
+from memkv.compaction import Compaction, Context, Item, to_messages
+from memkv.compaction import strategy as strategy_by_name
+from memkv.compress import codec as codec_by_name
+from memkv.config import format_bytes, parse_bytes
+from memkv.errors import BudgetExceeded, DidNotShrink, InvalidInput
+from memkv.live import LiveCache
+from memkv.model import HybridModel, Progress
+from memkv.sampling import Sampling
+from memkv.session.answering import OnText, answer, read, settle
+from memkv.session.opening import AIM, open_cache, token_bytes
+from memkv.session.records import Draft, Reply
+from memkv.snapshot_file import to_buffers
+from memkv.store import NewEvent, NewMemory, TenantStore
+
+DEFAULT_BUDGET = "64 MiB"
+DEFAULT_STRATEGY = "pinned+summary"
+DEFAULT_CODEC = "identity"
+# The least that a conversation needs beside its system prompt: one short exchange.
+SMALLEST_EXCHANGE = 64  # tokens
+# Positions kept free after every turn, so that a strategy can still ask the model for a summary of all it has read.
+RESERVE = 320  # tokens
+
+
+class Session:
+    """A conversation with a model, kept in a tenant's store under a name.
+
+    Args:
+        model: the model to talk to.
+        tenant: whose memory it is, from `store.tenant(id)`.
+        name: an existing session is restored, else a new one starts.
+        context_budget: most bytes of live cache after a turn, as a number or like `16 MiB`.
+        strategy: compaction strategy: truncate, summary, pinned, pinned+summary.
+        codec: how the cache is stored at rest: identity, fp8, int8, int4 and others (see `memkv.compress`).
+        system: system prompt of a new session.
+        rebuild: read the stored text again where the stored cache belongs to another model, instead of raising.
+        progress: called with (tokens done, tokens in all) while text is read again.
+        Options left out keep what the session was made with.
+
+    Raises:
+        FingerprintMismatch: the cache belongs to another model and `rebuild` is off.
+        BudgetExceeded: the context budget does not hold the system prompt and one short exchange.
+        InvalidInput: a system prompt for a session that has begun.
+        ConfigError: unknown strategy or codec.
+    """
+
+    def __init__(
+        self,
+        model: HybridModel,
+        tenant: TenantStore,
+        name: str,
+        *,
+        context_budget: int | str | None = None,
+        strategy: str | None = None,
+        codec: str | None = None,
+        system: str | None = None,
+        rebuild: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model, self.tenant, self.name = model, tenant, name
+        stored = tenant.session(name) if tenant.exists(name) else None
+        before = stored.settings if stored else {}
+        self.context_budget = parse_bytes(context_budget or before.get("context_budget", DEFAULT_BUDGET))
+        self.strategy = strategy_by_name(strategy or before.get("strategy", DEFAULT_STRATEGY))
+        self.codec_name = codec or before.get("codec", DEFAULT_CODEC)
+        self._codec = codec_by_name(self.codec_name, model=model)
+        self._settings = {
+            "model": model.name,
+            "context_budget": self.context_budget,
+            "strategy": self.strategy.name,
+            "codec": self.codec_name,
+        }
+        self._check_budget(system or "")
+        if system and stored and stored.head:
+            raise InvalidInput(f"Session {name!r} has begun, its system prompt is fixed", "Start another session.")
+        if stored is None:
+            tenant.create_session(name, self._settings)
+        self._pending_system = system
+        self._take_over(rebuild, progress)
+
+    # -- what it holds
+
+    @property
+    def size(self) -> CacheSize:
+        """Measured bytes of the live cache."""
+        return self._live.size()
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of this session's cache on disk."""
+        return self._record.blob.length if self._record.blob else 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the live cache has consumed."""
+        return len(self._live)
+
+    @property
+    def context(self) -> tuple[Item, ...]:
+        """The items in the context, in order."""
+        return self._items
+
+    def fork(self) -> LiveCache:
+        """A copy of the live cache to probe; the conversation does not notice."""
+        return self._live.fork()
+
+    # -- talking
+
+    def turn(
+        self,
+        text: str,
+        *,
+        on_text: OnText | None = None,
+        max_new_tokens: int = 256,
+        sampling: Sampling | None = None,
+        progress: Progress | None = None,
+    ) -> Reply:
+        """Say `text`, get the reply, and commit both with the cache.
+
+        `on_text` gets the reply piece by piece. Ctrl-C during the reply keeps what was written so far and marks it; an
+        earlier Ctrl-C undoes the turn. If anything is raised, session and store are as before the turn.
+
+        Raises:
+            InvalidInput: an empty message, or one that does not fit the model's positions.
+            BudgetExceeded: the message alone is larger than the context budget.
+            Conflict: another writer moved the session on; open it again.
+            QuotaExceeded: the tenant's quota is used up.
+            StorageFull: the disk is full.
+        """
+        began = time.perf_counter()
+        self._make_room(text, max_new_tokens)
+        draft = self._draft()
+        reused = len(draft.live)
+        if self._pending_system:
+            draft.add("system", "system", self._pending_system)
+        draft.add("message", "user", text)
+        answered = answer(self.model, draft, on_text, max_new_tokens, sampling, progress)
+        if answered.interrupted and not answered.text.strip():
+            raise KeyboardInterrupt
+        draft.add("message", "assistant", answered.text, {"interrupted": True} if answered.interrupted else None)
+        settle(self.model, draft, answered)
+        prefilled = len(draft.live) - reused - answered.tokens
+        draft.log(
+            "turn",
+            {
+                "memories": [item.n for item in draft.items[-2:]],
+                "reused_tokens": reused,
+                "prefilled_tokens": prefilled,
+                "generated_tokens": answered.tokens,
+                "cache_bytes": draft.live.size().payload,
+                "interrupted": answered.interrupted,
+            },
+        )
+        if draft.live.size().payload > self.context_budget:
+            self._compact_or_note(draft)
+        self._commit(draft)
+        return Reply(
+            text=answered.text,
+            size=self.size,
+            reused_tokens=reused,
+            prefilled_tokens=prefilled,
+            generated_tokens=answered.tokens,
+            first_token_seconds=answered.first_token - began,
+            seconds=time.perf_counter() - began,
+            stored_bytes=self.stored_bytes,
+            interrupted=answered.interrupted,
+            events=tuple(draft.events),
+        )
+
+    def compact(self, strategy: str | None = None, budget: int | str | None = None) -> Compaction:
+        """Make the context smaller now; by default to 60% of what it takes or of the budget, whichever is less.
+
+        Raises:
+            DidNotShrink: the result would not be smaller; nothing was changed.
+            BudgetExceeded: what must stay does not fit `budget`.
+        """
+        draft = self._draft()
+        aim = int(AIM * min(self.context_budget, self.size.payload)) if budget is None else parse_bytes(budget)
+        compaction = self._compact(draft, aim, strategy)
+        self._commit(draft)
+        return compaction
+
+    def pin(self, rule: str, sources: Sequence[int] = ()) -> int:
+        """Keep `rule` word for word in the registry; it enters the context with the next compaction.
+
+        Returns:
+            The rule's number.
+
+        Raises:
+            InvalidInput: an empty rule.
+        """
+        if not rule.strip():
+            raise InvalidInput("The rule is empty", "Give its text.")
+        draft = self._draft()
+        number = draft.free_n
+        draft.memories.append(NewMemory(rule.strip(), kind="rule", sources=tuple(sources), data={"pinned": True}))
+        draft.log("pinned", {"memory": number})
+        self._commit(draft)
+        return number
+
+    def forget(self, n: int, progress: Progress | None = None) -> None:
+        """Delete memory `n` and all that was made from it, everywhere, and read the rest again.
+
+        Raises:
+            NotFound: there is no such memory.
+        """
+        self.tenant.forget_memory(self.name, n)
+        self._take_over(rebuild=False, progress=progress)
+
+    def reload(self, progress: Progress | None = None) -> None:
+        """Take over what another writer stored meanwhile; what this session had not committed is gone.
+
+        Raises:
+            FingerprintMismatch: the other writer used another model.
+        """
+        self._take_over(rebuild=False, progress=progress)
+
+    def close(self) -> None:
+        """Let go of the live cache; every turn was committed when it returned, so there is nothing left to write."""
+        self._live = self.model.new_cache()
+
+    def __enter__(self) -> Session:
+        """The session itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close."""
+        self.close()
+
+    # -- inside
+
+    def _take_over(self, rebuild: bool, progress: Progress | None) -> None:
+        """Make the stored state this session's own."""
+        start = open_cache(self.model, self.tenant, self.name, self.context_budget, rebuild, progress)
+        self._record = self.tenant.session(self.name)
+        self._live, self._items, self.opened = start.live, start.items, start.opened
+        self._notes: tuple[NewEvent, ...] = start.notes
+
+    def _draft(self) -> Draft:
+        """A draft on a fork of the live cache."""
+        return Draft(self._live.fork(), list(self._items), self._record.next_n, events=list(self._notes))
+
+    def _compact_or_note(self, draft: Draft) -> None:
+        """Compact after a turn. A turn is never lost over it: a compaction that fails is logged and told."""
+        try:
+            self._compact(draft, int(AIM * self.context_budget), None)
+        except (DidNotShrink, BudgetExceeded) as error:
+            draft.log("compaction_failed", {"reason": type(error).__name__, "error": str(error)})
+
+    def _compact(self, draft: Draft, budget: int, strategy: str | None) -> Compaction:
+        """Replace the draft's context by a smaller one with a cache of its own."""
+        began = time.perf_counter()
+        chosen = self.strategy if strategy is None else strategy_by_name(strategy)
+        next_n = draft.free_n
+        present = {item.n for item in draft.items}
+        pinned = (item for item in self._pinned_by_hand() if item.n not in present)
+        found = chosen.compact(Context(self.model, (*draft.items, *pinned), draft.live, next_n), budget)
+        live = self.model.new_cache()
+        read(self.model, live, self.model.chat.stable(to_messages(self.model, found.items)))
+        before, after = draft.live.size().payload, live.size().payload
+        if after >= before:
+            raise DidNotShrink(
+                f"{chosen.name} would leave {format_bytes(after)} of {format_bytes(before)}, so nothing was changed",
+                "Give a smaller budget, or another strategy (`/compact truncate` in the chat).",
+            )
+        new = [item for item in found.items if item.n >= next_n]
+        draft.memories += [NewMemory(item.text, kind=item.kind, role=item.role, sources=item.sources) for item in new]
+        draft.live, draft.items = live, list(found.items)
+        draft.log(
+            "compaction",
+            {
+                "strategy": chosen.name,
+                "before": before,
+                "after": after,
+                "budget": budget,
+                "seconds": round(time.perf_counter() - began, 3),
+                "ledger": found.ledger.as_data(),
+            },
+        )
+        return Compaction(found.items, before, after, found.ledger)
+
+    def _pinned_by_hand(self) -> list[Item]:
+        """Rules that a user pinned, also those that no compaction has put into the context yet."""
+        rules = self.tenant.memories(self.name, kind="rule")
+        return [Item(rule.n, "rule", "", rule.text, rule.sources) for rule in rules if rule.data.get("pinned")]
+
+    def _commit(self, draft: Draft) -> None:
+        """Store text, events and cache in one transaction; the session moves on only when that is durable."""
+        captured = self._codec.compress(self.model.capture(draft.live), None)
+        self._record = self.tenant.commit(
+            self.name,
+            self._record.head,
+            memories=draft.memories,
+            events=draft.events,
+            context=[item.n for item in draft.items],
+            tokens=token_bytes(draft.live.token_ids),
+            settings=self._settings,
+            fingerprint=asdict(captured.fingerprint),
+            blob=to_buffers(captured),
+        )
+        self._live, self._items = draft.live, tuple(draft.items)
+        self._notes, self._pending_system = (), None
+
+    def _check_budget(self, system: str) -> None:
+        """Refuse a budget in which no conversation fits."""
+        smallest = self.model.profile.at(len(self.model.chat.encode(system)) + SMALLEST_EXCHANGE)
+        if self.context_budget < smallest:
+            raise BudgetExceeded(
+                f"A context budget of {format_bytes(self.context_budget)} does not hold the system prompt and one "
+                f"short exchange of {self.model.name}",
+                f"The smallest that works is {smallest} bytes ({format_bytes(smallest)}).",
+                smallest=smallest,
+            )
+
+    def _make_room(self, text: str, max_new_tokens: int) -> None:
+        """Refuse a message that cannot be read; compact first where the model's positions would run out."""
+        if not text.strip():
+            raise InvalidInput("The message is empty", "Type something.")
+        limit = self.model.max_tokens
+        new = len(self.model.chat.encode(text))
+        taken = self.model.profile.at(new + SMALLEST_EXCHANGE)
+        if taken > self.context_budget:
+            raise BudgetExceeded(
+                f"The message has {new} tokens, whose cache alone takes {format_bytes(taken)} of a context budget of "
+                f"{format_bytes(self.context_budget)}",
+                f"Send less at once, or use a context budget of at least {taken} bytes.",
+                smallest=taken,
+            )
+        needed = new + max_new_tokens + RESERVE
+        if limit is None or len(self._live) + needed <= limit:
+            return
+        if needed >= limit:
+            raise InvalidInput(
+                f"The message has {new} tokens; with a reply of up to {max_new_tokens} that is more than the {limit} "
+                f"positions of {self.model.name}",
+                "Send less text at once.",
+            )
+        self.compact(budget=int(AIM * self.model.profile.at(limit - needed)))
