@@ -162,7 +162,7 @@ def goal_text(row: Row) -> str:
 
 def print_table(rows: Sequence[Row], console: Console) -> None:
     """Medians with [p10-p90], the ratio of the medians, and the goal."""
-    table = Table(title=f"median [p10-p90]; {machine()}", title_justify="left")
+    table = Table(title=rf"median \[p10-p90]; {machine()}", title_justify="left")
     for heading in ("", "peer", "unit", "memkv", "the peer", "memkv / peer", "goal"):
         table.add_column(heading, justify="left" if heading in ("", "peer", "goal") else "right")
     for row in rows:
