@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from eval.bench.harness import Goal, Row, goal_text, percentile, spread, take_turns
 
 
