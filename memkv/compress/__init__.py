@@ -1,4 +1,4 @@
-"""Codecs: smaller snapshots inside a byte budget. `codec("int4")`, `codec("snapkv+int4", model)`."""
+"""Codecs: smaller snapshots inside a byte budget. `codec("int4")`, `codec("snapkv:0.5+int4", model)`."""
 
 from __future__ import annotations
 
@@ -55,29 +55,48 @@ NAMES = (Identity.name, *QUANTIZERS, StreamingLLM.name, *READERS)
 
 
 def codec(text: str, model: HybridModel | None = None) -> KVCompressor:
-    """The codec of that name with its defaults; `snapkv+int4` evicts, then quantizes. `model` is for those that read.
+    """The codec of that name: `int4`, `snapkv`, `snapkv:0.5` (at most half of the entries), `snapkv:0.5+int4`.
+
+    A chain evicts, then quantizes. `model` is for the methods that read: snapkv, h2o, expected, kvzip, matching.
 
     Raises:
-        ConfigError: unknown name (the known ones are named), a method that reads without a model, or a chain of
-            anything but an evictor and a quantizer.
+        ConfigError: unknown name (the known ones are named), a method that reads without a model, a bad ratio, or a
+            chain of anything but an evictor and a quantizer.
     """
     stages = [stage(name.strip().lower(), model) for name in text.split("+")]
     return stages[0] if len(stages) == 1 else Chain(stages)
 
 
-def stage(name: str, model: HybridModel | None) -> KVCompressor:
-    """One method by name; errors as in `codec`."""
-    if name == Identity.name:
-        return Identity()
-    if name == StreamingLLM.name:
-        return StreamingLLM()
-    if name in QUANTIZERS:
-        return QUANTIZERS[name]()
-    if name not in READERS:
+def stage(text: str, model: HybridModel | None) -> KVCompressor:
+    """One method by its name and, for an evictor, its ratio; errors as in `codec`."""
+    name, colon, share = text.partition(":")
+    if name not in NAMES:
         raise ConfigError(f"There is no codec {name!r}", f"Known: {', '.join(NAMES)}, and chains like snapkv+int4.")
+    if name == Identity.name or name in QUANTIZERS:
+        if colon:
+            raise ConfigError(f"{name} takes no ratio", f"Write {name}.")
+        return Identity() if name == Identity.name else QUANTIZERS[name]()
+    ratio = parse_ratio(share) if colon else 1.0
+    if name == StreamingLLM.name:
+        return StreamingLLM(ratio=ratio)
     if model is None:
-        raise ConfigError(f"The codec {name} reads with the model", f"Call codec({name!r}, model).")
-    return READERS[name](model)  # type: ignore[call-arg]
+        raise ConfigError(f"The codec {name} reads with the model", f"Call codec({text!r}, model).")
+    return READERS[name](model, ratio=ratio)  # type: ignore[call-arg]
+
+
+def parse_ratio(text: str) -> float:
+    """The share after the colon.
+
+    Raises:
+        ConfigError: not a number within 0 (excluded) and 1.
+    """
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = 0.0
+    if not 0 < ratio <= 1:
+        raise ConfigError(f"{text!r} is not a share within 0 and 1", "Write for example snapkv:0.5.")
+    return ratio
 
 
 def decompress(snapshot: CacheSnapshot) -> CacheSnapshot:

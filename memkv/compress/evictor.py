@@ -24,12 +24,13 @@ class Evictor(ABC):
     """Each head chooses its own entries, every layer keeps the same number: the attention mask is shared by layers.
 
     The first `sinks` entries (attention sink, arXiv 2309.17453) and the newest `recent` ones are always kept. `seen`
-    stays as it was, so that the next token gets its right position.
+    stays as it was, so that the next token gets its right position. `ratio` is the share of entries to keep at most.
     """
 
     name: ClassVar[str]
     sinks: int
     recent: int
+    ratio: float
 
     @abstractmethod
     def scores(self, snapshot: CacheSnapshot) -> dict[int, Tensor]:
@@ -38,7 +39,7 @@ class Evictor(ABC):
     def compress(
         self, snapshot: CacheSnapshot, budget: int | None = None, then: Quantizer | None = None
     ) -> CacheSnapshot:
-        """The most entries with which the result, quantized by `then` if given, is inside `budget`.
+        """The most entries, up to `ratio` of them, with which the result (quantized by `then`) is inside `budget`.
 
         Raises:
             BudgetExceeded: sinks and recent entries alone are larger; `smallest` is a budget that works.
@@ -46,11 +47,8 @@ class Evictor(ABC):
         """
         name = self.name if then is None else f"{self.name}+{then.name}"
         held = max((held_tokens(layer) for layer in compressible(snapshot).values()), default=0)
-        whole = self.measure(snapshot, held, then)
-        if budget is None or whole <= budget:
-            result = snapshot.replace_layers({}, self.name)
-        else:
-            result = self.evict(snapshot, self.most_entries(snapshot, budget, held, whole, then, name))
+        most = self.most_entries(snapshot, budget, min(held, max(self.floor, int(held * self.ratio))), then, name)
+        result = snapshot.replace_layers({}, self.name) if most == held else self.evict(snapshot, most)
         return within(result if then is None else then.compress(result), budget, name)
 
     def evict(self, snapshot: CacheSnapshot, entries: int) -> CacheSnapshot:
@@ -68,10 +66,10 @@ class Evictor(ABC):
         larger = {i: layer for i, layer in compressible(snapshot).items() if held_tokens(layer) > entries}
         if not larger:
             return {}
-        if entries < self.sinks + self.recent:
+        if entries < self.floor:
             raise InvalidInput(
                 f"{entries} entries are fewer than {self.sinks} sinks and {self.recent} recent ones",
-                f"Keep at least {self.sinks + self.recent}.",
+                f"Keep at least {self.floor}.",
             )
         scores = self.scores(snapshot)
         return {index: self.best(scores[index], entries) for index in larger}
@@ -89,11 +87,22 @@ class Evictor(ABC):
 
     # -- what fits
 
+    @property
+    def floor(self) -> int:
+        """The fewest entries that eviction leaves."""
+        return self.sinks + self.recent
+
     def most_entries(
-        self, snapshot: CacheSnapshot, budget: int, held: int, whole: int, then: Quantizer | None, name: str
+        self, snapshot: CacheSnapshot, budget: int | None, most: int, then: Quantizer | None, name: str
     ) -> int:
-        """The largest number of entries below `held` whose result fits, found by measuring stand-ins."""
-        low, high = self.sinks + self.recent, held - 1
+        """The largest number of entries up to `most` whose result fits, found by measuring stand-ins.
+
+        Raises:
+            BudgetExceeded: none fits.
+        """
+        if budget is None or (whole := self.measure(snapshot, most, then)) <= budget:
+            return most
+        low, high = self.floor, most - 1
         smallest = min(whole, self.measure(snapshot, low, then)) if low <= high else whole
         if low > high or smallest > budget:
             raise too_small(budget, smallest, name)

@@ -25,6 +25,7 @@ class ExpectedAttention(ReadingEvictor):
     model: HybridModel
     sinks: int = 4
     recent: int = 32
+    ratio: float = 1.0
     future: int = 512
 
     def scores(self, snapshot: CacheSnapshot) -> dict[int, Tensor]:

@@ -24,6 +24,7 @@ class H2O(ReadingEvictor):
     model: HybridModel
     sinks: int = 4
     recent: int = 32
+    ratio: float = 1.0
     recent_share: float = 0.5
     average: bool = False
 

@@ -26,6 +26,7 @@ class KVzip(ReadingEvictor):
     model: HybridModel
     sinks: int = 4
     recent: int = 32
+    ratio: float = 1.0
     chunk: int = 2048
 
     def scores(self, snapshot: CacheSnapshot) -> dict[int, Tensor]:

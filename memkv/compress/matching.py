@@ -35,6 +35,7 @@ class AttentionMatching(ReadingEvictor):
         model: made the snapshot.
         sinks: first entries, always kept.
         recent: newest entries, always kept.
+        ratio: share of entries to keep at most.
         queries: reference queries for each key head.
         ridge: weight of the old values, as a share of the mean squared attention weight.
         chunk: tokens that the model repeats at once.
@@ -44,6 +45,7 @@ class AttentionMatching(ReadingEvictor):
     model: HybridModel
     sinks: int = 4
     recent: int = 32
+    ratio: float = 1.0
     queries: int = 1024
     ridge: float = 0.01
     chunk: int = 2048

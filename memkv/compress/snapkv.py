@@ -21,6 +21,7 @@ class SnapKV(ReadingEvictor):
     model: HybridModel
     sinks: int = 4
     recent: int = 64
+    ratio: float = 1.0
     kernel: int = 5
 
     def score(self, heard: Heard) -> Tensor:

@@ -23,6 +23,7 @@ class StreamingLLM(Evictor):
     name: ClassVar[str] = "streaming"
     sinks: int = 4
     recent: int = 32
+    ratio: float = 1.0
 
     def scores(self, snapshot: CacheSnapshot) -> dict[int, Tensor]:
         """See `Evictor.scores`: the newer, the better."""

@@ -316,3 +316,22 @@ def test_bad_chains_are_named(read, text):
 def test_a_reading_codec_asks_for_its_model():
     with pytest.raises(ConfigError, match="model"):
         codec("kvzip")
+
+
+@pytest.mark.parametrize("text", ["snapkv:2", "h2o:x", "int4:0.5", "streaming:"])
+def test_bad_ratios_in_a_name_are_named(read, text):
+    with pytest.raises(ConfigError, match="share|takes no ratio"):
+        codec(text, read("llama")[0])
+
+
+def test_a_ratio_in_the_name_keeps_that_share_without_a_budget(read):
+    model, full = read("llama")
+    half = codec("streaming:0.75").compress(full)
+    assert half.layers[0].tensors["keys"].shape[2] == int(0.75 * TOKENS)
+    small = codec("streaming:0.75+int4").compress(full)
+    assert decompress(small).payload == half.payload
+    assert codec("streaming:0.01").compress(full).layers[0].tensors["keys"].shape[2] == 36, "sinks and recent stay"
+    budget = budget_from_ratio(full, 0.6)
+    assert codec("streaming:0.75").compress(full, budget).payload <= budget
+    assert codec("streaming:0.75").compress(full, full.payload).payload == half.payload
+    assert codec("matching:0.75", model).compress(full).layers[0].tensors["key_bias"].shape[2] == int(0.75 * TOKENS)
