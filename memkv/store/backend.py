@@ -40,7 +40,7 @@ class Backend:
         found = self.index.tenant(tenant_id)
         if found is None:
             known = [tenant.id for tenant in self.index.tenants()]
-            raise NotFound(f"No tenant {tenant_id!r}", nearest(tenant_id, known, "memkv memory ls --tenant NAME"))
+            raise NotFound(f"No tenant {tenant_id!r}", nearest(tenant_id, known, "memkv memory ls --tenants"))
         return found
 
     def session(self, tenant_id: str, name: str) -> SessionRecord:

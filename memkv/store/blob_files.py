@@ -18,7 +18,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from memkv.errors import DamagedBlob, NotFound, StorageFull
+from memkv.errors import DamagedBlob, DamagedStore, NotFound, StorageFull
 from memkv.store.file_lock import FileLock
 from memkv.store.records import BlobRef, Buffer
 
@@ -39,6 +39,7 @@ class FileBlobs:
         self.bad = root / "quarantine"
         self.reserve = root / "reserve"
         self.lock = FileLock(root / "lock")
+        self._deleted_from: set[Path] = set()
         for folder in (self.folder, self.temp, self.bad):
             folder.mkdir(mode=0o700, exist_ok=True)
         if not self.reserve.exists():
@@ -76,6 +77,11 @@ class FileBlobs:
                 os.rename(temp, final)  # over an equal blob, if there is one
                 sync_folder(final.parent)
                 sync_folder(self.folder)
+        except OSError as error:
+            temp.unlink(missing_ok=True)
+            raise DamagedStore(
+                f"Cannot write to {self.folder}: {error.strerror}", "Check its owner and disk."
+            ) from error
         except BaseException:
             temp.unlink(missing_ok=True)
             raise
@@ -128,7 +134,9 @@ class FileBlobs:
 
     def delete(self, blob_id: str) -> int:
         """Unlink."""
-        return unlink_sized(self.path(blob_id))
+        path = self.path(blob_id)
+        self._deleted_from.add(path.parent)
+        return unlink_sized(path)
 
     def quarantine(self, blob_id: str) -> None:
         """Rename into `quarantine/`, which keeps the bytes for a look and costs no space."""
@@ -151,12 +159,13 @@ class FileBlobs:
     def remove(self, paths: Iterable[str]) -> None:
         """Unlink; gone already is fine."""
         for path in paths:
+            self._deleted_from.add(Path(path).parent)
             Path(path).unlink(missing_ok=True)
 
     def sync_deletions(self) -> None:
-        """Every folder to disk."""
-        for folder in (*self.folder.iterdir(), self.bad):
-            sync_folder(folder)
+        """The folders that this object deleted from, to disk."""
+        while self._deleted_from:
+            sync_folder(self._deleted_from.pop())
 
     def free_bytes(self) -> int:
         """What the file system has left for this user."""

@@ -13,7 +13,7 @@ from memkv.config import memkv_home
 from memkv.errors import ConfigError, IncompatibleStore, StorageFull
 from memkv.store import forget, maintenance
 from memkv.store.backend import Backend
-from memkv.store.blob_files import FileBlobs, sync_folder
+from memkv.store.blob_files import FileBlobs, storage_errors, sync_folder
 from memkv.store.names import check_name
 from memkv.store.records import GcReport, Problem, Tenant
 from memkv.store.sqlite_index import SqliteIndex
@@ -42,13 +42,19 @@ class MemoryStore:
             DamagedStore, StorageFull, StoreBusy: it cannot be opened now.
         """
         folder = folder_of(url or os.environ.get("MEMKV_STORE_URL") or memkv_home() / "store")
-        prepare(folder)
-        blobs = FileBlobs(folder)
         try:
-            index = SqliteIndex(folder / INDEX, blobs.lock)
-        except StorageFull:  # even reading needs a little room, for SQLite's shared memory file
-            blobs.release_reserve()
-            index = SqliteIndex(folder / INDEX, blobs.lock)
+            with storage_errors():
+                prepare(folder)
+                blobs = FileBlobs(folder)
+                try:
+                    index = SqliteIndex(folder / INDEX, blobs.lock)
+                except StorageFull:  # even reading needs a little room, for SQLite's shared memory file
+                    blobs.release_reserve()
+                    index = SqliteIndex(folder / INDEX, blobs.lock)
+        except OSError as error:
+            raise IncompatibleStore(
+                f"{folder} cannot hold a store: {error.strerror}", "Name a folder that you can write to with --store."
+            ) from error
         return cls(Backend(index, blobs))
 
     def close(self) -> None:
@@ -120,18 +126,14 @@ def folder_of(url: str | Path) -> Path:
 
 def prepare(folder: Path) -> None:
     """Make the folder, or make sure that it is a store or empty."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        names = {entry.name for entry in folder.iterdir()}
-        if INDEX not in names:
-            foreign = sorted(names - OWN_NAMES)
-            if foreign:
-                raise IncompatibleStore(
-                    f"{folder} is not a memkv store: it holds {foreign[0]!r}", "Name an empty folder with --store."
-                )
-            folder.chmod(0o700)  # KV is as private as the text it came from
-            sync_folder(folder.parent)
-    except OSError as error:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    names = {entry.name for entry in folder.iterdir()}
+    if INDEX in names:
+        return
+    foreign = sorted(names - OWN_NAMES)
+    if foreign:
         raise IncompatibleStore(
-            f"{folder} cannot hold a store: {error.strerror}", "Name a folder that you can write to with --store."
-        ) from error
+            f"{folder} is not a memkv store: it holds {foreign[0]!r}", "Name an empty folder with --store."
+        )
+    folder.chmod(0o700)  # KV is as private as the text it came from
+    sync_folder(folder.parent)

@@ -24,6 +24,16 @@ from memkv.store.file_lock import FileLock
 from memkv.store.migrations import MIGRATIONS, applied_steps, migrate
 
 BUSY_SECONDS = 10.0
+# Our statements are fixed and checked by tests, so that an SQL error means a damaged schema.
+DAMAGE = (
+    apsw.IOError,
+    apsw.CorruptError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+    apsw.SQLError,
+    apsw.MismatchError,
+    apsw.ConstraintError,
+)
 NO_ROOM = (apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_TRUNCATE)
 RECOVER = "Copy the whole store folder away, then `memkv memory export` the sessions that can still be read."
 LATER = "Close the other processes that use this store, then run `memkv memory gc`."
@@ -160,7 +170,7 @@ class SqliteFile:
             raise DamagedStore(f"{self.path} holds a text that is not UTF-8", RECOVER) from error
         except apsw.TooBigError as error:
             raise InvalidInput(f"Too large for one record: {error}", "Split the text.") from error
-        except (apsw.IOError, apsw.CorruptError, apsw.CantOpenError) as error:
+        except DAMAGE as error:
             if getattr(error, "extendedresult", 0) in NO_ROOM:  # apsw sets it, its type stubs do not know
                 raise StorageFull(f"Cannot write the index: {error}", "Free some space; nothing was lost.") from error
             raise DamagedStore(f"{self.path} cannot be read as written: {error}", RECOVER) from error

@@ -173,6 +173,11 @@ class TenantStore:
             raise NotFound(f"No memory {session}/{n}", f"`memkv memory ls {session}` lists what there is.")
         return found
 
+    def derived(self, session: str, n: int) -> tuple[int, ...]:
+        """The memories that were derived from memory `n`, directly or not: what a forget of it takes along."""
+        sources = self._backend.index.sources(self.id, session)
+        return tuple(sorted(forget.derived_from(n, sources) - {n}))
+
     def search(self, text: str, session: str | None = None, limit: int = 20) -> list[Memory]:
         """Memories that contain `text`, whatever the case of its ASCII letters."""
         return self._backend.index.memories(self.id, session, None, text, limit, 0)
