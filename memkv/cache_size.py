@@ -177,7 +177,7 @@ def entries(cache: object, plain: Kind = "other") -> Iterator[Entry]:
             else:
                 yield from ((-1, plain, tensor) for _, tensor in _tensors(value))
         return
-    parts = list(cache.values()) if isinstance(cache, Mapping) else cache
+    parts: Any = list(cache.values()) if isinstance(cache, Mapping) else cache
     if not isinstance(parts, (list, tuple)):
         parts = [parts]
     for index, part in enumerate(parts):
@@ -241,7 +241,8 @@ def profile(
 
     def run(n_tokens: int, slots: tuple[tuple[str, str], ...] = (), decode: int = 0) -> None:
         on_run(n_tokens)
-        runs.update(_sizes(model, n_tokens, slots, decode))
+        for total, state in prefill(model, n_tokens, decode):
+            runs[total] = measure_named([*entries(state, plain="recurrent"), *held_entries(model, slots)])
 
     slots = find_module_state(model, lambda: run(next(prompts)))
     if slots:  # the first two runs did not know of the state outside the cache
@@ -256,20 +257,6 @@ def profile(
     unfilled = [window for window in windows if window > longest]
     note = f"windows of {unfilled} tokens were not filled: the law holds below them" if unfilled else ""
     return _fit(runs, fit, str(model.dtype).removeprefix("torch."), note)
-
-
-def meta_model(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """Every layer of the architecture, no weights. Nothing in it may depend on a tensor's values: meta has none."""
-    config = copy.deepcopy(config)
-    config.pad_token_id = None  # GPT-2 looks for padding among the ids
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config,
-            dtype=dtype,
-            experts_implementation="batched_mm",  # grouped_mm takes only bf16 there, and eager reads the routing
-        )
-    model.eval()
-    return model
 
 
 def _windows(model: PreTrainedModel) -> list[int]:
@@ -290,26 +277,12 @@ def _short_lengths(windows: list[int]) -> tuple[int, int]:
 
 
 def _cache_argument(model: PreTrainedModel) -> str | None:
+    """The argument that takes a cache; None where the model returns a state of its own (RWKV). Some take **kwargs."""
     accepted = inspect.signature(model.forward).parameters
-    return next((name for name in ("past_key_values", "cache_params") if name in accepted), None)
-
-
-def _sizes(
-    model: PreTrainedModel, n_tokens: int, slots: tuple[tuple[str, str], ...], decode: int
-) -> Iterator[tuple[int, CacheSize]]:
-    """(tokens, size) after a prompt of `n_tokens` from nothing, and after each of `decode` single tokens more."""
-    argument = _cache_argument(model)
-    cache = DynamicCache(config=model.config) if argument else None
-    for total in range(n_tokens, n_tokens + decode + 1):
-        ids_BT = torch.ones((1, n_tokens if total == n_tokens else 1), dtype=torch.long, device=model.device)
-        with torch.no_grad():
-            output = model(input_ids=ids_BT, use_cache=True, **({argument: cache} if argument else {}))
-        state = cache if argument else output.get("state")
-        if state is None:
-            raise UnsupportedModel(
-                f"{type(model).__name__} takes no cache and returns no state", "Use a model with a transformers cache."
-            )
-        yield total, measure_named([*entries(state, plain="recurrent"), *held_entries(model, slots)])
+    if "cache_params" in accepted:
+        return "cache_params"
+    anything = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in accepted.values())
+    return "past_key_values" if "past_key_values" in accepted or (anything and "state" not in accepted) else None
 
 
 def _fit(runs: Mapping[int, CacheSize], fit: tuple[int, ...], dtype: str, note: str) -> CacheProfile:
@@ -341,6 +314,40 @@ def _fit(runs: Mapping[int, CacheSize], fit: tuple[int, ...], dtype: str, note: 
         exact=not misses,
         note="; ".join(misses[:3]),
     )
+
+
+def meta_model(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """Every layer of the architecture, no weights. Nothing in it may depend on a tensor's values: meta has none."""
+    config = copy.deepcopy(config)
+    config.pad_token_id = None  # GPT-2 looks for padding among the ids
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config,
+            dtype=dtype,
+            experts_implementation="batched_mm",  # grouped_mm takes only bf16 there, and eager reads the routing
+        )
+    model.eval()
+    return model
+
+
+def prefill(model: PreTrainedModel, n_tokens: int, decode: int = 0) -> Iterator[tuple[int, object]]:
+    """(tokens so far, live cache) after a prompt of `n_tokens` from nothing, and after each of `decode` tokens more.
+
+    Raises:
+        UnsupportedModel: the forward pass takes no cache and returns no state.
+    """
+    argument = _cache_argument(model)
+    cache = DynamicCache(config=model.config) if argument else None
+    for total in range(n_tokens, n_tokens + decode + 1):
+        ids_BT = torch.ones((1, n_tokens if total == n_tokens else 1), dtype=torch.long, device=model.device)
+        with torch.no_grad():
+            output = model(input_ids=ids_BT, use_cache=True, **({argument: cache} if argument else {}))
+        state = cache if argument else output.get("state")
+        if not any(True for _ in entries(state)):
+            raise UnsupportedModel(
+                f"{type(model).__name__} takes no cache and returns no state", "Use a model with a transformers cache."
+            )
+        yield total, state
 
 
 def _layer_entries(index: int, layer: Any) -> Iterator[Entry]:

@@ -1,0 +1,1 @@
+"""Published figures about cache sizes, measured again: configurations, claims, verdicts."""
