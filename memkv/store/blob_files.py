@@ -135,8 +135,10 @@ class FileBlobs:
     def delete(self, blob_id: str) -> int:
         """Unlink."""
         path = self.path(blob_id)
-        self._deleted_from.add(path.parent)
-        return unlink_sized(path)
+        freed = unlink_sized(path)
+        if freed:
+            self._deleted_from.add(path.parent)
+        return freed
 
     def quarantine(self, blob_id: str) -> None:
         """Rename into `quarantine/`, which keeps the bytes for a look and costs no space."""
@@ -144,13 +146,18 @@ class FileBlobs:
             os.rename(self.path(blob_id), self.bad / f"{blob_id}.{time.time_ns()}")
 
     def stored(self) -> Mapping[str, int]:
-        """Every file in the two-letter folders, whatever its name."""
-        files = (file for folder in self.folder.iterdir() if folder != self.temp for file in folder.iterdir())
-        return {file.name: file.lstat().st_size for file in files}
+        """Every file that lies where a blob of its name belongs."""
+        return {file.name: size for file, size in self._files() if file == self.path(file.name)}
 
     def leftovers(self) -> Mapping[str, int]:
-        """Everything in `blobs/tmp`."""
-        return {str(file): file.lstat().st_size for file in self.temp.iterdir()}
+        """Everything else in `blobs`."""
+        return {str(file): size for file, size in self._files() if file != self.path(file.name)}
+
+    def _files(self) -> Iterator[tuple[Path, int]]:
+        for path in self.folder.iterdir():
+            for file in path.iterdir() if path.is_dir() else [path]:
+                with suppress(FileNotFoundError):  # a writer at work renames its temporary file
+                    yield file, file.lstat().st_size
 
     def quarantined(self) -> Mapping[str, int]:
         """Everything in `quarantine`."""
@@ -160,7 +167,7 @@ class FileBlobs:
         """Unlink; gone already is fine."""
         for path in paths:
             self._deleted_from.add(Path(path).parent)
-            Path(path).unlink(missing_ok=True)
+            unlink_sized(Path(path))
 
     def sync_deletions(self) -> None:
         """The folders that this object deleted from, to disk."""
@@ -231,7 +238,10 @@ def unlink_sized(path: Path) -> int:
     """Unlink; the bytes freed."""
     try:
         size = path.lstat().st_size
-        path.unlink()
+        if path.is_dir() and not path.is_symlink():  # someone else's doing
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     except FileNotFoundError:
         return 0
     return size
