@@ -54,17 +54,18 @@ def test_a_forgotten_session_and_tenant_leave_no_trace(folder, store, ada, helpe
     assert store.tenant("bob").memory("s", 1).text == "bob's"
 
 
-def test_no_page_keeps_an_old_copy(folder, store, ada, helpers):
-    """`secure_delete` alone leaves about one text in a thousand in the unused part of rebalanced pages."""
-    chance = random.Random(7)
+@pytest.mark.parametrize("seed", [1, 6, 11])
+def test_no_page_keeps_an_old_copy(folder, store, ada, helpers, seed):
+    """`secure_delete` alone leaves 3 of these 1,001 texts in the unused part of rebalanced pages, with each seed."""
+    chance = random.Random(seed)
     marks = {n: f"MARK{chance.getrandbits(64):016x}END" for n in range(1, 1201)}
     ada.create_session("s")
     texts = [NewMemory(mark + "x" * chance.randrange(900)) for mark in marks.values()]
     say(ada, "s", *texts, context=[])
     order = list(marks)
     chance.shuffle(order)
-    for n in order[:1000]:  # many deletions with one scrub at the end, which is the hard case
-        with store._backend.index.transaction():
+    with store._backend.index.transaction():  # many deletions with one scrub at the end, which is the hard case
+        for n in order[:1000]:
             store._backend.index.delete_memories("ada", "s", [n])
     ada.forget_memory("s", order[1000])
     held = b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file())
