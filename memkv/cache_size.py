@@ -214,7 +214,7 @@ def profile(
     model: PreTrainedModel | PreTrainedConfig,
     dtype: torch.dtype = torch.bfloat16,
     longest: int = 16_384,
-    on_run: Callable[[int], object] = lambda n_tokens: None,
+    on_run: Callable[[int, object], object] = lambda n_tokens, cache: None,
 ) -> CacheProfile:
     """The law of a model's cache, by running it and reading the tensors.
 
@@ -225,7 +225,7 @@ def profile(
         model: a causal LM or its configuration.
         dtype: of the meta model; a loaded model keeps its own.
         longest: windows longer than this are not run to their end, and the profile says so.
-        on_run: called with the number of tokens before each run.
+        on_run: called with (tokens, live cache) after each run.
 
     Raises:
         UnsupportedModel: the forward pass takes no cache and returns no state.
@@ -240,8 +240,8 @@ def profile(
     runs: dict[int, CacheSize] = {}
 
     def run(n_tokens: int, slots: tuple[tuple[str, str], ...] = (), decode: int = 0) -> None:
-        on_run(n_tokens)
         for total, state in prefill(model, n_tokens, decode):
+            on_run(total, state)
             runs[total] = measure_named([*entries(state, plain="recurrent"), *held_entries(model, slots)])
 
     slots = find_module_state(model, lambda: run(next(prompts)))

@@ -81,7 +81,7 @@ class Measure:
         from memkv.reference.table import model_row
 
         config, source = find_config(name)
-        measured = measure_config(Path(name).stem or name, config, source, getattr(torch, self.dtype))
+        measured = measure_config(label(name), config, source, getattr(torch, self.dtype))
         if self.json:
             emit(model_row(measured, self.tokens))
         else:
@@ -104,6 +104,8 @@ def find_config(name: str) -> tuple[PreTrainedConfig, str]:
     Raises:
         ModelUnavailable: nothing of that name; the message lists the names that work offline.
     """
+    from huggingface_hub.errors import StrictDataclassError
+
     from memkv.pretrained import EMBEDDED, load_config
     from memkv.reference.measured import names, reference_config
 
@@ -111,9 +113,19 @@ def find_config(name: str) -> tuple[PreTrainedConfig, str]:
         return reference_config(name)
     try:
         return load_config(name, notify=lambda text: err().print(text, markup=False)), name
+    except StrictDataclassError as error:
+        raise ModelUnavailable(f"{name} contradicts itself: {error}", "Correct the configuration.") from error
     except ModelUnavailable as error:
         offline = f"Measured without a network: {', '.join([EMBEDDED, *names()])}; or a folder; or a config.json."
         raise ModelUnavailable(error.message, offline) from error
+
+
+def label(name: str) -> str:
+    """What a table calls it: a path's last telling part, any other name as it is."""
+    path = Path(name).resolve()
+    if not path.exists():
+        return name
+    return path.parent.name if path.name == "config.json" else path.stem if path.is_file() else path.name
 
 
 def _require_matplotlib() -> None:

@@ -27,9 +27,9 @@ def models_table(models: Sequence[Measured], tokens: Sequence[int]) -> Table:
     dtype = models[0].profile.dtype
     table = Table(title=f"Cache of one sequence at {dtype}, measured", title_justify="left", caption_justify="left")
     table.caption = (
-        "A token: of the part that grows. Fixed: recurrent and conv state. Window: bounded KV when full. "
-        "* beyond the positions that the model was made for.\nFP8, INT4: memkv's codecs, scales counted; windows and "
-        "state stay whole."
+        "A token: of the part that grows. Fixed: recurrent and conv state. Window: bounded KV when full.\n"
+        "FP8, INT4: memkv's codecs, scales counted; windows and state stay whole.\n"
+        "* beyond the positions that the model was made for."
     )
     table.add_column("Model", no_wrap=True)
     for name in ("A token", "FP8", "INT4", "Fixed", "Window"):

@@ -10,9 +10,9 @@ from importlib import resources
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig
 
-from memkv.cache_size import CacheProfile, CacheSize, Kind, entries, measure_named, meta_model, prefill, profile
+from memkv.cache_size import CacheProfile, CacheSize, Entry, Kind, entries, measure_named, meta_model, profile
 from memkv.compress import FP8, INT4
 from memkv.compress.quantizer import Quantizer
 from memkv.errors import ModelUnavailable, UnsupportedModel
@@ -25,6 +25,9 @@ CODECS: dict[str, Quantizer] = {"fp8": FP8(), "int4": INT4()}
 CODEC_LENGTHS = (256, 512)
 # What the codecs shrink. Windows are bounded and recurrent state travels whole.
 COMPRESSED: tuple[Kind, ...] = ("attention", "latent")
+
+
+Shape = tuple[str, int, int, int]  # kind, heads, channels of keys, channels of values
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class QuantizedLaw:
 
 @dataclass(frozen=True)
 class Measured:
-    """One architecture as measured. `weights` in bytes; `sample` is a cache of four tokens; `codecs` by name."""
+    """One architecture as measured. `weights` in bytes; `sample` is a cache of a few tokens; `codecs` by name."""
 
     name: str
     config: PreTrainedConfig
@@ -63,7 +66,7 @@ class Measured:
 
     @property
     def state_numbers(self) -> int:
-        """How many numbers the cache of four tokens holds, whatever their dtypes."""
+        """How many numbers the sample holds, whatever their dtypes."""
         return sum(size // getattr(torch, dtype).itemsize for dtype, size in self.sample.by_dtype.items())
 
     def layers_with(self, kind: Kind) -> int:
@@ -90,7 +93,7 @@ def reference_config(name: str, **changes: Any) -> tuple[PreTrainedConfig, str]:
 
 
 def measure_config(
-    name: str, config: PreTrainedConfig, source: str = "", dtype: torch.dtype = torch.bfloat16, longest: int = 16_384
+    name: str, config: PreTrainedConfig, source: str = "", dtype: torch.dtype = torch.bfloat16, longest: int = 131_072
 ) -> Measured:
     """Build the whole architecture without weights, run it, read its cache, and run the codecs on tensors like those.
 
@@ -99,25 +102,23 @@ def measure_config(
     """
     try:
         model = meta_model(config, dtype)
-        law = profile(model, longest=longest)
-        sample, layers = _sample(model)
+        seen: list[list[Entry]] = []
+        law = profile(model, longest=longest, on_run=lambda _, cache: seen.append(list(entries(cache, "recurrent"))))
     except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError) as error:
         raise UnsupportedModel(
             f"{name} ({config.model_type}) cannot be run without weights: {type(error).__name__} {error}",
             "Check its configuration; a loaded model is measured with memkv.cache_size.profile(model).",
         ) from error
+    layers = _growing_shapes(seen[0])
     return Measured(
         name=name,
         config=config,
         source=source,
         profile=law,
-        sample=sample,
+        sample=measure_named(seen[0]),
         weights=sum(parameter.nbytes for parameter in model.parameters()),
         codecs={codec: quantized_law(CODECS[codec], layers, dtype) for codec in CODECS} if layers else {},
     )
-
-
-Shape = tuple[str, int, int, int]  # kind, heads, channels of keys, channels of values
 
 
 def quantized_law(codec: Quantizer, layers: Mapping[Shape, int], dtype: torch.dtype) -> QuantizedLaw:
@@ -142,10 +143,8 @@ def _codec_bytes(codec: Quantizer, shape: Shape, n_tokens: int, dtype: torch.dty
     return codec.compress(CacheSnapshot((layer,), (), Fingerprint("", "", "", "", "", "", ""))).payload
 
 
-def _sample(model: PreTrainedModel) -> tuple[CacheSize, Counter[Shape]]:
-    """A cache of four tokens, measured, and the shapes of the layers whose attention KV grows."""
-    _, state = next(prefill(model, 4))
-    found = list(entries(state, plain="recurrent"))
+def _growing_shapes(found: list[Entry]) -> Counter[Shape]:
+    """Shape -> how many layers, for the layers whose attention KV grows."""
     grows: dict[int, list[tuple[Kind | None, torch.Tensor]]] = {}
     for index, kind, tensor in found:
         if kind in COMPRESSED:
@@ -153,4 +152,4 @@ def _sample(model: PreTrainedModel) -> tuple[CacheSize, Counter[Shape]]:
     shapes: Counter[Shape] = Counter()
     for (kind, keys_BHTD), (_, values_BHTD) in grows.values():
         shapes[str(kind), keys_BHTD.shape[1], keys_BHTD.shape[3], values_BHTD.shape[3]] += 1
-    return measure_named(found), shapes
+    return shapes

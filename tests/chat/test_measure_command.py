@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from memkv.chat.measure_command import Measure
-from memkv.errors import InvalidInput, ModelUnavailable
+from memkv.errors import InvalidInput, MemkvError, ModelUnavailable
 from memkv.reference.measured import CONFIGS, reference_config
 
 
@@ -23,6 +23,7 @@ def test_measure_command_on_a_name_a_file_and_a_folder(tmp_path: Path, capsys: p
     for name in ("gpt2", str(tmp_path / "folder"), str(tmp_path / "alone.json")):
         assert Measure(name, tokens=(100,), json=True, dtype="float32").run() == 0
         row = json.loads(capsys.readouterr().out)
+        assert row["name"] == {"gpt2": "gpt2"}.get(name, Path(name).stem)
         assert row["bytes_at"] == {"100": 100 * 2 * 36_864}
 
 
@@ -31,10 +32,31 @@ def test_measure_command_draws_and_prints(tmp_path: Path, capsys: pytest.Capture
     picture = tmp_path / "cache.png"
     assert Measure("lfm2-1.2b", plot=picture).run() == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "12.0 KiB" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "lfm2-1.2b" in printed and "12.0 KiB" in printed
 
 
 def test_measure_command_lists_offline_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelUnavailable, match="smollm2-135m.*zamba2-7b"):
         Measure("./no-such-folder").run()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"model_type": "no-such-type"}',
+        '{"model_type": "llama", "hidden_size": 100, "num_attention_heads": 7}',
+        '{"model_type": "llama", "num_hidden_layers": "many"}',
+        '{"model_type": "vit"}',
+    ],
+)
+def test_bad_configuration_is_a_named_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(MemkvError) as error:
+        Measure(str(path)).run()
+    assert error.value.next_step
