@@ -16,7 +16,7 @@ from memkv.errors import Conflict
 from memkv.store import MemoryStore, NewEvent, NewMemory
 
 CODE = str(Path(memkv.store.__file__).parent)
-STRIDES = [pytest.param(9, id="every-9th-line"), pytest.param(1, id="every-line", marks=pytest.mark.slow)]
+STRIDES = [pytest.param(17, id="every-17th-line"), pytest.param(1, id="every-line", marks=pytest.mark.slow)]
 
 
 def commit_next(tenant, tag=b""):
