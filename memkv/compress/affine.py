@@ -114,6 +114,8 @@ def decode(parts: Parts, meta: dict[str, Any], bits: int) -> Tensor:
     """
     batch, heads, tokens, channels = meta["shape"]
     dtype, axis, group = DTYPES[meta["dtype"]], meta["axis"], int(meta["group"])
+    if axis not in ("tokens", "channels"):
+        raise ValueError(f"axis {axis!r}")
     tail = parts["tail"]
     old = tokens - tail.shape[2]
     scales = (batch * heads, *scale_shape(old, channels, axis, group))

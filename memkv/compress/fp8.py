@@ -30,8 +30,9 @@ class FP8(Quantizer):
         largest_BH1D = tensor_BHTD.abs().amax(2, keepdim=True).float()
         if not torch.isfinite(largest_BH1D).all():
             raise not_finite()
-        _, exponent = torch.frexp(largest_BH1D / LARGEST)
-        scale_BH1D = torch.ldexp(torch.ones_like(largest_BH1D), exponent)
+        mantissa, exponent = torch.frexp(largest_BH1D / LARGEST)
+        # The next power of two; one that is a power of two itself stays, so that quantizing again changes nothing.
+        scale_BH1D = torch.ldexp(torch.ones_like(largest_BH1D), exponent - (mantissa == 0.5).int())
         scale_BH1D = scale_BH1D.clamp_(min=torch.finfo(tensor_BHTD.dtype).tiny).to(tensor_BHTD.dtype)
         codes = torch.empty_like(tensor_BHTD, dtype=torch.float8_e4m3fn)
         for code, rows, scale in zip(

@@ -80,7 +80,7 @@ def decode_layer(layer: LayerState, quantizers: Mapping[str, type[Quantizer]]) -
         }
         try:
             tensors[name] = quantizers[meta["codec"]].decode(parts, meta)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
             raise DamagedBlob(
                 f"The quantized {name} cannot be read: {type(error).__name__} {error}",
                 "Rebuild the cache from the text.",

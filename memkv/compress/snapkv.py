@@ -26,7 +26,7 @@ class SnapKV(ReadingEvictor):
 
     def score(self, heard: Heard) -> Tensor:
         """See `ReadingEvictor.score`."""
-        window = min(self.recent, heard.queries_BHQD.shape[2] - 1)
+        window = max(1, min(self.recent, heard.queries_BHQD.shape[2] - 1))
         total_BGRS = torch.stack([weights.sum(-2) for weights in heard.newest(window).weights()]).sum(0)
         before_BGRS = total_BGRS[..., : total_BGRS.shape[-1] - window] / window
         smooth = avg_pool1d(before_BGRS.flatten(0, 1), self.kernel, stride=1, padding=self.kernel // 2)

@@ -142,6 +142,14 @@ def test_damaged_parts_are_named(name):
         bad = good.replace_layers({0: LayerState(layer.kind, layer.seen, tensors, layer.meta)}, "test")
         with pytest.raises(DamagedBlob, match="quantized keys"):
             decompress(bad)
+    described = layer.meta["quantized"]["keys"]
+    for wrong in ({"shape": [1, 2, 3]}, {"shape": [1, 2, -5, 16]}, {"dtype": "int64"}, {"group": 0}, {"axis": 3}, "x"):
+        keys = wrong if wrong == "x" else {**described, **wrong}
+        if name == "fp8" and keys != "x" and ("group" in wrong or "axis" in wrong):
+            continue
+        bad = LayerState(layer.kind, layer.seen, layer.tensors, {"quantized": {"keys": keys}})
+        with pytest.raises(DamagedBlob, match="quantized keys"):
+            decompress(good.replace_layers({0: bad}, "test"))
     meta = {"quantized": {"keys": {"codec": "int3"}}}
     with pytest.raises(DamagedBlob, match="int3"):
         decompress(good.replace_layers({0: LayerState(layer.kind, layer.seen, layer.tensors, meta)}, "test"))
