@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ class HybridModel:
         self.tokenizer = tokenizer
         self.name = name or model.config.name_or_path or model.config.model_type
         self.adapter: str | None = None
+        self._adapters: dict[str, str] = {}  # name -> what the fingerprint says of it
         parameters = inspect.signature(model.forward).parameters
         # Mamba models call it cache_params; some take it through **kwargs only.
         self._cache_argument = "cache_params" if "cache_params" in parameters else "past_key_values"
@@ -131,10 +133,16 @@ class HybridModel:
     @property
     def fingerprint(self) -> Fingerprint:
         """What a snapshot must match to be continued here, with the adapter that is active now."""
-        adapter = "none" if self.adapter is None else f"{self.adapter}:{adapter_hash(self.hf, self.adapter)}"
+        if self.adapter is None:
+            return self._base_fingerprint
+        return dataclasses.replace(self._base_fingerprint, adapter=self._adapters[self.adapter])
+
+    @cached_property
+    def _base_fingerprint(self) -> Fingerprint:
+        """Without an adapter. Computed once: hashing a tokenizer takes 100 ms, which every capture would pay."""
         return Fingerprint(
             weights=self._weights,
-            adapter=adapter,
+            adapter="none",
             tokenizer=tokenizer_hash(self.tokenizer),
             chat_template="none" if self.tokenizer is None else short_hash(self.chat.template.encode()),
             dtype=str(self.dtype).removeprefix("torch."),
@@ -281,6 +289,7 @@ class HybridModel:
             self.hf.load_adapter(str(path), adapter_name=name)
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelUnavailable(f"No usable adapter in {path}: {error}", "Give a folder written by PEFT.") from error
+        self._adapters[name] = f"{name}:{adapter_hash(self.hf, name)}"
         self.use_adapter(self.adapter)
 
     def use_adapter(self, name: str | None) -> None:

@@ -8,7 +8,7 @@ whatever comes next, and new text is cut from two renderings made in the same mo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TypedDict
 
@@ -76,7 +76,15 @@ class ChatFormat:
             return ""
         for word in FUTURES:
             texts.append(self.render([*messages, *(Message(role=role, content=word) for role in order)]))
-        return os.path.commonprefix(texts)
+        return self._whole_tokens(os.path.commonprefix(texts), texts)
+
+    def _whole_tokens(self, prefix: str, texts: Sequence[str]) -> str:
+        """`prefix` cut back where it ends inside a special token of a text: `<` of `<|im_end|>` and of `<think>`."""
+        end = len(prefix)
+        for token in self.tokenizer.get_added_vocab():
+            starts = range(max(0, end - len(token) + 1), end)
+            end = next((start for start in starts if any(text.startswith(token, start) for text in texts)), end)
+        return prefix[:end]
 
     def with_instructions(self, instructions: str, messages: Sequence[Message]) -> list[Message]:
         """Put standing instructions before `messages`: as a system message, or inside the first user message."""
@@ -116,7 +124,7 @@ class ChatFormat:
         """Text of token ids, special tokens left out."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
-
-def as_message(record: Mapping[str, str]) -> Message:
-    """A message from a stored record."""
-    return Message(role=record["role"], content=record["content"])
+    def all_in_text(self, token_ids: Sequence[int]) -> bool:
+        """Whether `decode` shows every token: none is special, none is padding of the embedding matrix."""
+        special, known = set(self.tokenizer.all_special_ids), len(self.tokenizer)
+        return all(token not in special and token < known for token in token_ids)

@@ -78,8 +78,16 @@ def test_log_probs_are_those_of_one_pass_and_leave_the_conversation_alone(model:
     assert live.token_ids == tokens
 
 
-@pytest.mark.parametrize(("name", "mode"), [("bamba", "pieces"), ("llama", "pieces"), ("jamba", "token by token"),
-                                            ("mamba", "token by token"), ("recurrent_gemma", "token by token")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("bamba", "pieces"),
+        ("llama", "pieces"),
+        ("jamba", "token by token"),
+        ("mamba", "token by token"),
+        ("recurrent_gemma", "token by token"),
+    ],
+)
 def test_the_self_check_finds_the_exact_way_and_says_so(name: str, mode: str) -> None:
     found = HybridModel(tiny(name)).continuation
     assert (found.mode, found.exact) == (mode, True)
@@ -96,13 +104,12 @@ def test_a_model_that_no_way_continues_is_refused(monkeypatch: pytest.MonkeyPatc
     broken = tiny("llama")
     attention = broken.model.layers[1].self_attn
     forward = attention.forward
-    # What a model with a cache bug does: it reads only the newest half of what was cached.
-    monkeypatch.setattr(
-        attention, "forward", lambda *args, past_key_values=None, **kwargs: forward(*args, past_key_values=None, **kwargs)
-        if past_key_values is None or past_key_values.get_seq_length() == 0 else forward(
-            *args, past_key_values=past_key_values, **(kwargs | {"attention_mask": torch.zeros(1, 1, 1, 1)})
-        ),
-    )  # fmt: skip
+
+    def without_its_cache(*args, past_key_values=None, **kwargs):
+        """A model with a cache bug: one layer attends to the newest tokens alone."""
+        return forward(*args, past_key_values=None, **(kwargs | {"attention_mask": None}))
+
+    monkeypatch.setattr(attention, "forward", without_its_cache)
     with pytest.raises(UnsupportedModel, match="not usable"):
         HybridModel(broken)
 
@@ -177,9 +184,8 @@ def test_a_snapshot_of_another_model_names_every_differing_field() -> None:
 def test_adapters_switch_on_and_off_and_a_conversation_stays_with_one(tmp_path) -> None:
     from peft import LoraConfig, get_peft_model
 
-    trained = get_peft_model(
-        tiny("llama"), LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    )
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    trained = get_peft_model(tiny("llama"), lora)
     trained.save_pretrained(tmp_path / "adapter")
     model = tiny_chat("llama")
     tokens = random_tokens(20)

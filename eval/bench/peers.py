@@ -6,10 +6,8 @@ fsync, rename, fsync of the folders, the transaction; then read, checksum, heade
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,10 +18,11 @@ from typing import Any
 
 import torch
 
+from eval.bench.conversation import commit_cache
 from eval.bench.harness import ROOT, Bench, Goal, Row, take_turns
 from memkv import MemoryStore
 from memkv.embedded import gguf_file
-from memkv.snapshot_file import from_buffer, to_buffers
+from memkv.snapshot_file import from_buffer
 from memkv.store.tenant import TenantStore
 
 PEER_PYTHON = ROOT / ".venv-peers/bin/python"
@@ -94,15 +93,7 @@ class Ours:
         """Commit the cache as the session's new head and read it back; milliseconds without the check after it."""
         live = self.lives[self.record.head % 2]
         start = time.perf_counter()
-        snapshot = self.model.capture(live)
-        self.record = self.tenant.commit(
-            "bench",
-            self.record.head,
-            context=(),
-            tokens=struct.pack(f"<{len(live.token_ids)}i", *live.token_ids),
-            fingerprint=dataclasses.asdict(snapshot.fingerprint),
-            blob=to_buffers(snapshot),
-        )
+        self.record = commit_cache(self.model, self.tenant, self.record, live)
         saved = time.perf_counter()
         restored = self.model.restore(from_buffer(self.tenant.read_blob("bench")))
         loaded = time.perf_counter()

@@ -19,12 +19,14 @@ OnText = Callable[[str], None]
 class Answer:
     """A reply and where it began.
 
-    `before` is the cache at the stable boundary before the reply, `stable` the text that it had read, `opened` that
-    text with the template's opening of a reply. `first_token` is a `time.perf_counter` reading.
+    `all_in_text` is whether every generated token shows in `text`, `first_token` a `time.perf_counter` reading.
+    `before` is the cache at the stable boundary before the reply, `stable` the text that it had read, `opened` that text
+    with the template's opening of a reply.
     """
 
     text: str
     tokens: int
+    all_in_text: bool
     interrupted: bool
     first_token: float
     before: LiveCache
@@ -35,19 +37,20 @@ class Answer:
 def answer(
     model: HybridModel,
     draft: Draft,
+    has_read: Sequence[Item],
     on_text: OnText | None,
     max_new_tokens: int,
     sampling: Sampling | None,
     progress: Progress | None,
 ) -> Answer:
-    """Read the draft's last item, a user's message, and reply to it; the draft's cache goes along.
+    """Read what the draft's cache, which `has_read` some of the draft's items, has not; then reply.
 
     Ctrl-C while the reply is written ends it there; before that it is raised.
     """
     chat = model.chat
     now = to_messages(model, draft.items)
     stable = chat.stable(now)
-    read(model, draft.live, unread(model, draft.items[:-1], stable), progress)
+    read(model, draft.live, unread(model, has_read, stable), progress)
     before = draft.live.fork()
     opened = chat.render(now, open_reply=True)
     read(model, draft.live, opened[len(stable) :])
@@ -65,7 +68,8 @@ def answer(
     except KeyboardInterrupt:
         interrupted = True
     reply = chat.decode(tokens)
-    return Answer(reply, len(tokens), interrupted, first or time.perf_counter(), before, stable, opened)
+    all_in_text = chat.all_in_text(tokens)
+    return Answer(reply, len(tokens), all_in_text, interrupted, first or time.perf_counter(), before, stable, opened)
 
 
 def settle(model: HybridModel, draft: Draft, answered: Answer) -> None:
@@ -76,7 +80,7 @@ def settle(model: HybridModel, draft: Draft, answered: Answer) -> None:
     """
     settled = model.chat.stable(to_messages(model, draft.items))
     as_generated = answered.opened + answered.text
-    if settled.startswith(as_generated) and not draft.live.broken:
+    if settled.startswith(as_generated) and answered.all_in_text and not draft.live.broken:
         rest = settled[len(as_generated) :]
     else:
         draft.live = answered.before
@@ -84,9 +88,9 @@ def settle(model: HybridModel, draft: Draft, answered: Answer) -> None:
     read(model, draft.live, rest)
 
 
-def unread(model: HybridModel, before: Sequence[Item], stable: str) -> str:
-    """The part of `stable` that a cache of `before` has not read; both are rendered now, by the same template."""
-    return stable[len(model.chat.stable(to_messages(model, before))) :]
+def unread(model: HybridModel, has_read: Sequence[Item], stable: str) -> str:
+    """The part of `stable` that a cache of `has_read` lacks; both are rendered now, by the same template."""
+    return stable[len(model.chat.stable(to_messages(model, has_read))) :]
 
 
 def read(model: HybridModel, live: LiveCache, text: str, progress: Progress | None = None) -> None:

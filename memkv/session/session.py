@@ -143,7 +143,7 @@ class Session:
         if self._pending_system:
             draft.add("system", "system", self._pending_system)
         draft.add("message", "user", text)
-        answered = answer(self.model, draft, on_text, max_new_tokens, sampling, progress)
+        answered = answer(self.model, draft, self._items, on_text, max_new_tokens, sampling, progress)
         if answered.interrupted and not answered.text.strip():
             raise KeyboardInterrupt
         draft.add("message", "assistant", answered.text, {"interrupted": True} if answered.interrupted else None)
@@ -184,8 +184,11 @@ class Session:
             BudgetExceeded: what must stay does not fit `budget`.
         """
         draft = self._draft()
-        aim = int(AIM * min(self.context_budget, self.size.payload)) if budget is None else parse_bytes(budget)
-        compaction = self._compact(draft, aim, strategy)
+        if budget is None:
+            aim, most = int(AIM * min(self.context_budget, self.size.payload)), self.context_budget
+        else:
+            aim = most = parse_bytes(budget)
+        compaction = self._compact(draft, aim, most, strategy)
         self._commit(draft)
         return compaction
 
@@ -252,18 +255,24 @@ class Session:
     def _compact_or_note(self, draft: Draft) -> None:
         """Compact after a turn. A turn is never lost over it: a compaction that fails is logged and told."""
         try:
-            self._compact(draft, int(AIM * self.context_budget), None)
+            self._compact(draft, int(AIM * self.context_budget), self.context_budget, None)
         except (DidNotShrink, BudgetExceeded) as error:
             draft.log("compaction_failed", {"reason": type(error).__name__, "error": str(error)})
 
-    def _compact(self, draft: Draft, budget: int, strategy: str | None) -> Compaction:
-        """Replace the draft's context by a smaller one with a cache of its own."""
+    def _compact(self, draft: Draft, aim: int, most: int, strategy: str | None) -> Compaction:
+        """Replace the draft's context by a smaller one with a cache of its own: of `aim` bytes, at worst of `most`."""
         began = time.perf_counter()
         chosen = self.strategy if strategy is None else strategy_by_name(strategy)
         next_n = draft.free_n
         present = {item.n for item in draft.items}
         pinned = (item for item in self._pinned_by_hand() if item.n not in present)
-        found = chosen.compact(Context(self.model, (*draft.items, *pinned), draft.live, next_n), budget)
+        context = Context(self.model, (*draft.items, *pinned), draft.live, next_n)
+        try:
+            found = chosen.compact(context, aim)
+        except BudgetExceeded as error:
+            if error.smallest > most:
+                raise
+            found = chosen.compact(context, error.smallest)
         live = self.model.new_cache()
         read(self.model, live, self.model.chat.stable(to_messages(self.model, found.items)))
         before, after = draft.live.size().payload, live.size().payload
@@ -281,7 +290,7 @@ class Session:
                 "strategy": chosen.name,
                 "before": before,
                 "after": after,
-                "budget": budget,
+                "budget": aim,
                 "seconds": round(time.perf_counter() - began, 3),
                 "ledger": found.ledger.as_data(),
             },

@@ -1,0 +1,124 @@
+"""The slash commands of the chat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from memkv.chat.terminal import err, out, progress, size_line
+from memkv.config import format_bytes
+from memkv.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from memkv.session import Session
+
+HELP = """\
+/memory              what this session remembers, and where each item is now
+/why N               the life of item N: where it came from, what took it out, where it can be found
+/pin TEXT            keep TEXT as a rule, word for word, through every compaction
+/compact [STRATEGY]  make the context smaller now: truncate, summary, pinned, pinned+summary
+/size                bytes by tier
+/forget N            delete item N and all that was made from it, everywhere
+/export FILE         this session as one file
+/quit                end the chat (Ctrl-D)"""
+
+SHOWN_TEXT = 100  # characters of an item in a listing
+
+
+def run_command(session: Session, line: str) -> Literal["quit", "go on"]:
+    """Run one slash command.
+
+    Raises:
+        InvalidInput: unknown command, or a number or file name missing.
+    """
+    command, _, rest = line.partition(" ")
+    rest = rest.strip()
+    match command:
+        case "/quit" | "/exit":
+            return "quit"
+        case "/help":
+            out().print(HELP, markup=False)
+        case "/memory":
+            show_memory(session)
+        case "/why":
+            show_why(session, number(rest, "/why N"))
+        case "/pin":
+            out().print(f"Pinned as {session.pin(rest)}.")
+        case "/compact":
+            compact(session, rest or None)
+        case "/size":
+            show_size(session)
+        case "/forget":
+            forget(session, number(rest, "/forget N"))
+        case "/export":
+            if not rest:
+                raise InvalidInput("No file was named", "Write /export FILE")
+            session.tenant.export_session(session.name, Path(rest).expanduser())
+            out().print(f"Exported to {rest}. Read it back with: memkv memory import {rest}", markup=False)
+        case _:
+            raise InvalidInput(f"There is no command {command}", "/help lists them.")
+    return "go on"
+
+
+def number(text: str, usage: str) -> int:
+    """An item's number, as `7` or `session/7`."""
+    digits = text.rpartition("/")[2]
+    if not digits.isdigit():
+        raise InvalidInput(f"{text!r} is not an item's number", f"Write {usage}; /memory shows the numbers.")
+    return int(digits)
+
+
+def show_memory(session: Session) -> None:
+    """All items, marked by whether the context holds them word for word."""
+    from rich.table import Table
+
+    present = {item.n for item in session.context}
+    table = Table("N", "kind", "where", "text", box=None, pad_edge=False)
+    for memory in session.tenant.memories(session.name):
+        kind = memory.role if memory.kind == "message" else memory.kind
+        text = " ".join(memory.text.split())
+        short = text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 1] + "…"
+        table.add_row(str(memory.n), kind, "context" if memory.n in present else "store only", short)
+    out().print(table if table.row_count else "Nothing yet.")
+
+
+def show_why(session: Session, n: int) -> None:
+    """The life of one item; the same words as `memkv memory why`."""
+    from memkv.chat.memory_command import life_of, render_life
+
+    render_life(life_of(session.tenant, session.name, n))
+
+
+def compact(session: Session, strategy: str | None) -> None:
+    """Compact now and say what left."""
+    with err().status("compacting"):
+        found = session.compact(strategy)
+    console = out()
+    console.print(f"{format_bytes(found.before)} to {format_bytes(found.after)} of cache.")
+    for entry in found.ledger.left():
+        heirs = ", ".join(map(str, entry.found_in))
+        where = f"made into {heirs}, {entry.overlap:.0%} of its words kept" if heirs else "in the store only"
+        console.print(f"  {entry.memory}: {where}", style="dim")
+
+
+def show_size(session: Session) -> None:
+    """Bytes by tier."""
+    usage = session.tenant.usage()
+    console = out()
+    console.print(
+        f"live cache   {size_line(session.size)} of {format_bytes(session.context_budget)}, {session.tokens} tokens"
+    )
+    console.print(f"in memory    {format_bytes(session.size.resident)} held by the allocator for it")
+    console.print(f"on disk      {format_bytes(session.stored_bytes)} ({session.codec_name})")
+    console.print(
+        f"all sessions {format_bytes(usage.blobs)} of caches, {format_bytes(usage.text)} of text, "
+        f"{format_bytes(usage.records + usage.tokens)} of records"
+    )
+
+
+def forget(session: Session, n: int) -> None:
+    """Forget an item and say what it cost."""
+    with progress("reading the rest again") as advance:
+        session.forget(n, advance)
+    out().print(f"Forgotten. {session.opened.prefilled_tokens} tokens of what is left were read again.")
+    err().print("Replies may quote it in their own words; /memory lists them.", style="dim")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+from tiny_chat import TEMPLATES, tiny_tokenizer
+
+from memkv.errors import InvalidInput
+from memkv.turns import ChatFormat, Message
+
+
+def user(text: str) -> Message:
+    return Message(role="user", content=text)
+
+
+def assistant(text: str) -> Message:
+    return Message(role="assistant", content=text)
+
+
+@pytest.fixture(params=TEMPLATES)
+def chat(request: pytest.FixtureRequest) -> ChatFormat:
+    return ChatFormat(tiny_tokenizer(request.param))
+
+
+TALK = [user("Hello?"), assistant("Hi <there>."), user("And?"), assistant(""), user("<"), assistant("t")]
+
+
+def test_what_is_stable_stays_whatever_follows(chat: ChatFormat) -> None:
+    if "strftime_now" in chat.template:
+        pytest.skip("its head is never the same twice; sessions compare renderings of one moment")
+    for count in range(1, len(TALK)):
+        stable = chat.stable(TALK[:count])
+        assert stable
+        for later in range(count, len(TALK) + 1):
+            assert chat.render(TALK[:later]).startswith(stable)
+            # ... and in tokens too: nothing that follows merges into it.
+            assert chat.encode(chat.render(TALK[:later]))[: len(chat.encode(stable))] == chat.encode(stable)
+
+
+def test_a_reply_prompt_that_is_rendered_differently_later_is_not_stable() -> None:
+    chat = ChatFormat(tiny_tokenizer("thinking"))
+    assert "<think>" not in chat.stable([user("x"), assistant("y")])
+    assert "<think>" in chat.render([user("x")], open_reply=True)
+
+
+def test_a_system_message_is_stable_before_anyone_has_spoken() -> None:
+    stable = ChatFormat(tiny_tokenizer("chatml")).stable([Message(role="system", content="Be brief.")])
+    assert stable == "<|im_start|>system\nBe brief.<|im_end|>\n"
+
+
+def test_instructions_go_into_the_first_question_where_there_is_no_system_role() -> None:
+    chat = ChatFormat(tiny_tokenizer("strict"))
+    messages = chat.with_instructions("Be brief.", [user("Hello?"), assistant("Hi.")])
+    assert [message["role"] for message in messages] == ["user", "assistant"]
+    assert messages[0]["content"].startswith("Be brief.")
+    assert ChatFormat(tiny_tokenizer("chatml")).with_instructions("Be brief.", [user("x")])[0]["role"] == "system"
+
+
+def test_a_template_that_refuses_says_why() -> None:
+    with pytest.raises(InvalidInput, match="must alternate"):
+        ChatFormat(tiny_tokenizer("strict")).render([user("x"), user("y")])
+
+
+def test_replies_end_at_the_templates_own_token() -> None:
+    tokenizer = tiny_tokenizer("chatml")
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") in ChatFormat(tokenizer).stop_ids
+    assert tokenizer.eos_token_id in ChatFormat(tokenizer).stop_ids
