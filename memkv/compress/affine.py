@@ -43,10 +43,7 @@ def quantize(tensor_NTD: Tensor, bits: int, axis: Axis, group: int) -> Parts:
     """`codes` (N, rows, D; uint8, at 4 bits two tokens a byte), `lows` and `steps`.
 
     At 4 bits token t of the first half shares a byte with token t of the second half: both halves are contiguous,
-    and a head may have any number of channels.
-
-    Raises:
-        InvalidInput: inf or NaN.
+    and a head may have any number of channels. Inf and NaN show in the lows or steps.
     """
     count, tokens, channels = tensor_NTD.shape
     levels, half = 2**bits - 1, -(-tokens // 2)
@@ -67,8 +64,6 @@ def quantize(tensor_NTD: Tensor, bits: int, axis: Axis, group: int) -> Parts:
             lows[index, where], steps[index, where] = low.squeeze(dim), step.squeeze(dim)
         packed = buffer[:half].add_(buffer[half:], alpha=16) if bits == 4 else buffer[:tokens]
         codes[index].copy_(packed)
-    if not (torch.isfinite(lows).all() and torch.isfinite(steps).all()):
-        raise not_finite()
     return {"codes": codes, "lows": lows, "steps": steps}
 
 
@@ -90,18 +85,27 @@ def dequantize(parts: Parts, out_NTD: Tensor, bits: int, axis: Axis, group: int)
 
 
 def encode(
-    tensor_BHTD: Tensor, bits: int, axis: Axis, group: int, residual: int
+    tensor_BHTD: Tensor, bits: int, axis: Axis, group: int, sinks: int, residual: int
 ) -> tuple[Parts, dict[str, Any]] | None:
-    """Quantize all but the newest `residual` tokens, which are kept as `tail` (BHTD); None if there are no others."""
+    """Quantize all but the first `sinks` tokens, kept as `head` (BHTD), and the newest `residual`, kept as `tail`.
+
+    None if there are no others.
+
+    Raises:
+        InvalidInput: inf or NaN anywhere.
+    """
     batch, heads, tokens, channels = tensor_BHTD.shape
-    old = tokens - residual
+    end = tokens - residual
     dtype = dtype_name(tensor_BHTD)
-    if old <= 0 or tensor_BHTD.numel() == 0:
+    if end <= sinks or tensor_BHTD.numel() == 0:
         return None
     if axis == "channels":
         group = channel_group(channels, group)
-    parts = quantize(tensor_BHTD.flatten(0, 1)[:, :old], bits, axis, group)
-    parts["tail"] = tensor_BHTD[:, :, old:].clone()
+    parts = quantize(tensor_BHTD.flatten(0, 1)[:, sinks:end], bits, axis, group)
+    parts["head"], parts["tail"] = tensor_BHTD[:, :, :sinks].clone(), tensor_BHTD[:, :, end:].clone()
+    # Lows and steps show what is among the codes.
+    if not all(torch.isfinite(parts[name]).all() for name in ("head", "tail", "lows", "steps")):
+        raise not_finite()
     meta = {"dtype": dtype, "shape": [batch, heads, tokens, channels], "axis": axis, "group": group}
     return parts, meta
 
@@ -116,22 +120,23 @@ def decode(parts: Parts, meta: dict[str, Any], bits: int) -> Tensor:
     dtype, axis, group = DTYPES[meta["dtype"]], meta["axis"], int(meta["group"])
     if axis not in ("tokens", "channels"):
         raise ValueError(f"axis {axis!r}")
-    tail = parts["tail"]
-    old = tokens - tail.shape[2]
-    scales = (batch * heads, *scale_shape(old, channels, axis, group))
-    rows = -(-old // 2) if bits == 4 else old
+    head, tail = parts["head"], parts["tail"]
+    start, end = head.shape[2], tokens - tail.shape[2]
+    scales = (batch * heads, *scale_shape(end - start, channels, axis, group))
+    rows = -(-(end - start) // 2) if bits == 4 else end - start
     expected = {
         "codes": ((batch * heads, rows, channels), torch.uint8),
         "lows": (scales, dtype),
         "steps": (scales, dtype),
+        "head": ((batch, heads, start, channels), dtype),
         "tail": ((batch, heads, tail.shape[2], channels), dtype),
     }
     for name, (shape, kind) in expected.items():
         if tuple(parts[name].shape) != shape or parts[name].dtype != kind:
             raise ValueError(f"{name} is {tuple(parts[name].shape)} {parts[name].dtype}, not {shape} {kind}")
     out_BHTD = tail.new_empty(batch, heads, tokens, channels)
-    dequantize(parts, out_BHTD.flatten(0, 1)[:, :old], bits, axis, group)
-    out_BHTD[:, :, old:] = tail
+    dequantize(parts, out_BHTD.flatten(0, 1)[:, start:end], bits, axis, group)
+    out_BHTD[:, :, :start], out_BHTD[:, :, end:] = head, tail
     return out_BHTD
 
 

@@ -20,16 +20,18 @@ class INT8(Quantizer):
 
     Args:
         group: numbers that share a low and a step.
+        sinks: first tokens that stay in full precision: their keys are outliers that would widen their group's step.
         residual: newest tokens that stay in full precision.
     """
 
     name: ClassVar[str] = "int8"
     group: int = 64
+    sinks: int = 4
     residual: int = 32
 
     def encode(self, tensor_BHTD: Tensor, axis: Axis) -> tuple[Parts, dict[str, Any]] | None:
         """See `Quantizer.encode`."""
-        return affine.encode(tensor_BHTD, 8, axis, self.group, self.residual)
+        return affine.encode(tensor_BHTD, 8, axis, self.group, self.sinks, self.residual)
 
     @staticmethod
     def decode(parts: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Tensor:
