@@ -20,8 +20,8 @@ class Answer:
     """A reply and where it began.
 
     `all_in_text` is whether every generated token shows in `text`, `first_token` a `time.perf_counter` reading.
-    `before` is the cache at the stable boundary before the reply, `stable` the text that it had read, `opened` that text
-    with the template's opening of a reply.
+    `before` is the cache at the stable boundary before the reply, `stable` the text that it had read, `opened` that
+    text with the template's opening of a reply.
     """
 
     text: str

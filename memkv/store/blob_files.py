@@ -20,9 +20,9 @@ from blake3 import blake3
 
 from memkv.errors import DamagedBlob, DamagedStore, NotFound, StorageFull
 from memkv.store.file_lock import FileLock
+from memkv.store.hashed_write import CHUNK, write_hashed
 from memkv.store.records import BlobRef, Buffer
 
-CHUNK = 1 << 20  # hashed while it is still in the processor's cache
 RESERVE = 1 << 20
 HUGE_PAGE = 2 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -73,10 +73,11 @@ class FileBlobs:
                 finally:
                     os.close(descriptor)
                 final = self.path(ref.id)
-                final.parent.mkdir(mode=0o700, exist_ok=True)
+                with suppress(FileExistsError):
+                    final.parent.mkdir(mode=0o700)
+                    sync_folder(self.folder)
                 os.rename(temp, final)  # over an equal blob, if there is one
                 sync_folder(final.parent)
-                sync_folder(self.folder)
         except OSError as error:
             temp.unlink(missing_ok=True)
             raise DamagedStore(
@@ -194,35 +195,6 @@ class FileBlobs:
             os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
-
-
-def write_hashed(descriptor: int, hasher: blake3, chunks: Iterable[Buffer]) -> BlobRef:
-    """Write all chunks in large vectors, without joining them, and name the result by its hash."""
-    batch: list[memoryview] = []
-    pending = total = 0
-    for chunk in chunks:
-        view = memoryview(chunk).cast("B")
-        for start in range(0, len(view), CHUNK):
-            piece = view[start : start + CHUNK]
-            hasher.update(piece)
-            batch.append(piece)
-            pending += len(piece)
-            total += len(piece)
-            if pending >= CHUNK or len(batch) == os.sysconf("SC_IOV_MAX"):
-                write_all(descriptor, batch)
-                batch, pending = [], 0
-    write_all(descriptor, batch)
-    return BlobRef(hasher.hexdigest(), total)
-
-
-def write_all(descriptor: int, batch: list[memoryview]) -> None:
-    """`writev` until everything is written."""
-    while batch:
-        written = os.writev(descriptor, batch)
-        while batch and written >= len(batch[0]):
-            written -= len(batch.pop(0))
-        if batch:
-            batch[0] = batch[0][written:]
 
 
 def sync_folder(folder: Path) -> None:
