@@ -29,7 +29,7 @@ from memkv.live import LiveCache
 from memkv.pretrained import EMBEDDED
 from memkv.snapshot import CacheSnapshot
 
-HERE = Path(__file__).parent
+TABLE = Path(__file__).parent / "CODECS.json"
 PREFIX, SCORED = 1024, 256
 DOCUMENTS = ("compound", "typesseq", "specialnames", "formatstrings")
 FILLERS = 3
@@ -171,10 +171,18 @@ def report(rows: Sequence[Row], tokens: Sequence[int]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def merged(new: Sequence[Row]) -> list[Row]:
+    """The rows of the last table, those measured anew in their places."""
+    fresh = {(row.codec, row.budget): row for row in new}
+    old = [Row(**row) for row in json.loads(TABLE.read_text(encoding="utf-8"))]
+    kept = [fresh.pop((row.codec, row.budget), row) for row in old]
+    return [*kept, *fresh.values()]
+
+
 def main() -> int:
     """Run the plan and write CODECS.md and CODECS.json; exit status 1 if a budget was not met."""
     parser = argparse.ArgumentParser(prog="python -m eval.codec_table", description=__doc__)
-    parser.add_argument("--only", action="append", help="this codec alone (may be repeated); prints, writes nothing")
+    parser.add_argument("--only", action="append", help="measure this codec alone (may be repeated)")
     options = parser.parse_args()
     model = HybridModel.from_pretrained()
     texts = documents(model)
@@ -194,10 +202,11 @@ def main() -> int:
             f"{row.right}/{row.probes}, p {row.confidence:.3f}, {row.seconds:.2f} s",
             file=sys.stderr,
         )
+    if options.only and TABLE.exists():
+        rows = merged(rows)
     text = report(rows, [len(chat.snapshot.token_ids) for chat in chats])
-    if not options.only:
-        (HERE / "CODECS.md").write_text(text, encoding="utf-8")
-        (HERE / "CODECS.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+    TABLE.with_suffix(".md").write_text(text, encoding="utf-8")
+    TABLE.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
     print(text)
     return 0 if all(row.inside for row in rows) else 1
 
