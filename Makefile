@@ -45,7 +45,7 @@ bench: $(READY) .venv-peers/.ready
 
 # Resolves the newest versions in a fresh environment and writes requirements.lock again.
 lock:
-	bash scripts/lock.sh
+	bash .ci/lock.sh
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

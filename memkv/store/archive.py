@@ -22,7 +22,8 @@ from blake3 import blake3
 from memkv.config import format_bytes
 from memkv.errors import Conflict, DamagedBlob, InvalidInput, NotFound, StorageFull
 from memkv.store.backend import Backend, over_quota
-from memkv.store.hashed_write import CHUNK, storage_errors, sync_folder
+from memkv.store.blob_files import storage_errors, sync_folder
+from memkv.store.hashed_write import CHUNK
 from memkv.store.manifest import Manifest, parse_manifest
 from memkv.store.names import check_name, to_json
 from memkv.store.records import BlobRef, SessionRecord
