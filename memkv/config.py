@@ -7,7 +7,8 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 
@@ -62,16 +63,26 @@ def from_mapping(cls: type[Config], data: Mapping[str, Any], where: str = "confi
         hint = hints[name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
             values[name] = from_mapping(hint, value, f"{where}.{name}")
-            continue
-        plain = hint if isinstance(hint, type) and hint in (int, float, str, bool) else None
-        fits = plain is None or isinstance(value, (int, float) if plain is float else plain)
-        if not fits or (plain in (int, float) and isinstance(value, bool)):
-            raise ConfigError(f"{where}.{name}: {value!r} is not {hint.__name__}", "Correct the value.")
-        values[name] = tuple(value) if isinstance(value, list) else value
+        elif fits(value, hint):
+            values[name] = tuple(value) if isinstance(value, list) else value
+        else:
+            kind = getattr(hint, "__name__", hint)
+            raise ConfigError(f"{where}: {name} is {value!r}, which is no {kind}", "Correct the value.")
     try:
         return cls(**values)
     except TypeError as error:
         raise ConfigError(f"{where}: {error}", f"Known keys: {', '.join(sorted(fields))}.") from error
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether a YAML value is of a field's type; a whole number does for a float, true and false do for neither."""
+    if isinstance(hint, UnionType):
+        return any(fits(value, part) for part in get_args(hint))
+    if hint in (int, float):
+        return isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
+    if hint in (str, bool, type(None)):
+        return isinstance(value, hint)
+    return True
 
 
 def load_yaml(cls: type[Config], path: str | Path) -> Config:
@@ -85,5 +96,5 @@ def load_yaml(cls: type[Config], path: str | Path) -> Config:
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"Cannot read {path}: {error}", "Check the path and the YAML.") from error
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path} is not a mapping of keys to values", "See configs/quick.yaml.")
+        raise ConfigError(f"{path} is not a mapping of keys to values", "See configs/chat.yaml.")
     return from_mapping(cls, data, str(path))

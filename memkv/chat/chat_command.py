@@ -57,6 +57,8 @@ class Chat:
     """Of the sampling."""
     json: bool = False
     """One JSON document a turn."""
+    config: str | None = None
+    """YAML file with any of these options, like configs/chat.yaml; options on the command line win."""
 
     def run(self) -> int:
         """Run the chat; returns the exit status."""
