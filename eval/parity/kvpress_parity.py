@@ -122,7 +122,7 @@ def report(versions: dict[str, str], rows: list[tuple[str, str, float, float, fl
         "that no memory is freed. memkv frees it, so every head keeps the same number. Compared here is what the "
         "press's own scores would keep at the same number per head. The chat template is left out on both sides.",
         "- kvpress compresses during the prefill; memkv compresses a snapshot and reads its tokens again to hear the "
-        "queries. Differences of single positions come from float32 rounding between two transformers versions.",
+        "queries. Differences of single positions, if any, come from rounding between two transformers versions.",
     ]
     return "\n".join(lines) + "\n"
 
