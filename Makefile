@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint format bench lock clean
+.PHONY: setup demo test lint format bench parity codecs lock clean
 
 setup: $(READY)
 
@@ -42,6 +42,14 @@ bench: $(READY) .venv-peers/.ready
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --disable-pip-version-check --quiet --no-deps -r eval/bench/peers.lock
 	@touch $@
+
+# Kept positions beside kvpress', in a virtual environment of its own; writes eval/parity/RESULTS.md.
+parity: $(READY)
+	$(BIN)/python -m eval.parity.kvpress_parity $(ARGS)
+
+# Bytes, perplexity and rule probes of every codec on the embedded model; writes eval/CODECS.md.
+codecs: $(READY)
+	$(BIN)/python -m eval.codec_table $(ARGS)
 
 # Resolves the newest versions in a fresh environment and writes requirements.lock again.
 lock:

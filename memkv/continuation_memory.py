@@ -12,6 +12,7 @@ import transformers
 
 from memkv.config import memkv_home
 from memkv.continuation import Continuation
+from memkv.errors import ConfigError
 
 
 def answer_file(key: str) -> Path:
@@ -28,10 +29,18 @@ def recall_continuation(key: str) -> Continuation | None:
 
 
 def remember_continuation(key: str, found: Continuation) -> None:
-    """Write the answer atomically."""
+    """Write the answer atomically.
+
+    Raises:
+        ConfigError: the home folder cannot be written to.
+    """
     path = answer_file(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as file:
-        json.dump(dataclasses.asdict(found), file)
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(dataclasses.asdict(found), file)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write to {path.parent}: {error.strerror}", "Set MEMKV_HOME to a folder that you can write to."
+        ) from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from memkv.errors import DamagedBlob
 from memkv.snapshot import CacheSnapshot, LayerState
@@ -20,12 +21,13 @@ class LayerLayout:
 
     kind: str
     tensors: dict[str, tuple[tuple[int, ...], torch.dtype]]
+    states: int
 
 
 def layout_of(state: LayerState) -> LayerLayout:
     """The layout that a real layer state shows."""
     named = {name: (free_shape(name, t.shape), t.dtype) for name, t in state.tensors.items() if name != "key_bias"}
-    return LayerLayout(state.kind, named)
+    return LayerLayout(state.kind, named, len(state.meta.get("has_previous_state", [])))
 
 
 def free_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
@@ -36,7 +38,15 @@ def free_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def check_layout(snapshot: CacheSnapshot, layouts: Sequence[LayerLayout]) -> None:
+HeldLayout = dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+
+def held_layout(held: Mapping[str, Tensor]) -> HeldLayout:
+    """Shape and dtype of each state that the model keeps in its modules."""
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in held.items()}
+
+
+def check_layout(snapshot: CacheSnapshot, layouts: Sequence[LayerLayout], held: HeldLayout) -> None:
     """Refuse a snapshot whose tensors this model did not make, before any of them is used.
 
     Raises:
@@ -44,10 +54,14 @@ def check_layout(snapshot: CacheSnapshot, layouts: Sequence[LayerLayout]) -> Non
     """
     if len(snapshot.layers) != len(layouts):
         raise unfit(f"it has {len(snapshot.layers)} layers, the model {len(layouts)}")
+    if held_layout(snapshot.held) != held:
+        raise unfit("the state that the model keeps in its modules is not in it")
     lengths: set[int] = set()
     for index, (state, layout) in enumerate(zip(snapshot.layers, layouts, strict=True)):
-        found = layout_of(state)
-        if found != layout:
+        states = state.meta.get("has_previous_state", [])
+        if not isinstance(states, list) or len(states) != layout.states:
+            raise unfit(f"layer {index} does not say which of its states are set")
+        if layout_of(state) != layout:
             raise unfit(f"layer {index} does not have the tensors of this model")
         if "keys" not in state.tensors:
             continue

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,7 +23,7 @@ from memkv.continuation_memory import recall_continuation, remember_continuation
 from memkv.errors import FingerprintMismatch, InvalidInput, ModelUnavailable, UnsupportedModel
 from memkv.fingerprint import adapter_hash, layout_text, rope_text, short_hash, tokenizer_hash, weights_hash
 from memkv.layers import BiasedLayer, fill_layer, read_layer
-from memkv.layout import check_layout, layout_of
+from memkv.layout import check_layout, held_layout, layout_of
 from memkv.live import LiveCache
 from memkv.sampling import Sampling, pick
 from memkv.snapshot import CacheSnapshot, Fingerprint, LayerKind, LayerState
@@ -70,6 +71,7 @@ class HybridModel:
         probe = self._probe_layers()
         self.layer_kinds: tuple[LayerKind, ...] = tuple(state.kind for state in probe)
         self._layouts = tuple(layout_of(state) for state in probe)
+        self._held_layout = held_layout(read_module_state(model, self._held_slots))
         self._weights = weights_hash(model)
         self.continuation: Continuation = recall_continuation(self._check_key) or self._check()
         if not self.continuation.exact:
@@ -123,7 +125,8 @@ class HybridModel:
         """
         if self.tokenizer is None:
             raise ModelUnavailable(f"{self.name} has no tokenizer", "Pass one: HybridModel(model, tokenizer).")
-        return ChatFormat(self.tokenizer)
+        stops = self.hf.generation_config.eos_token_id if self.hf.generation_config is not None else None
+        return ChatFormat(self.tokenizer, stops if isinstance(stops, list) else [] if stops is None else [stops])
 
     @cached_property
     def profile(self) -> CacheProfile:
@@ -133,9 +136,12 @@ class HybridModel:
     @property
     def fingerprint(self) -> Fingerprint:
         """What a snapshot must match to be continued here, with the adapter that is active now."""
-        if self.adapter is None:
+        return self._fingerprint_with(self.adapter)
+
+    def _fingerprint_with(self, adapter: str | None) -> Fingerprint:
+        if adapter is None:
             return self._base_fingerprint
-        return dataclasses.replace(self._base_fingerprint, adapter=self._adapters[self.adapter])
+        return dataclasses.replace(self._base_fingerprint, adapter=self._adapters[adapter])
 
     @cached_property
     def _base_fingerprint(self) -> Fingerprint:
@@ -164,12 +170,13 @@ class HybridModel:
                 an interrupted pass left half written.
             FingerprintMismatch: the conversation was read under another adapter.
         """
-        self._check_extend(live, token_ids)
+        self._check_usable(live)
+        self._check_tokens(live, token_ids)
         done = 0
         while done < len(token_ids):
             piece = list(token_ids[done : done + self._piece_length(len(live), len(token_ids))])
             live.broken = True  # until the pass is over, some layers may hold more tokens than others
-            live.next_logits = self._forward_live(live, piece, keep_all=False)[-1]
+            live.next_logits = self._forward_live(live, piece, keep_all=False)[-1].clone()
             live.token_ids.extend(piece)
             live.broken = False
             done += len(piece)
@@ -205,13 +212,16 @@ class HybridModel:
 
         Raises:
             InvalidInput: an empty continuation, or nothing read yet.
+            FingerprintMismatch: the conversation was read under another adapter.
         """
+        self._check_usable(live)
         if live.next_logits is None:
             raise InvalidInput("Nothing was read yet, so there is no next token", "Call extend() first.")
         sums = []
         for tokens in continuations:
             if not tokens:
                 raise InvalidInput("A continuation is empty", "Give at least one token.")
+            self._check_tokens(live, tokens)
             fork, total = live.fork(), 0.0
             first = torch.log_softmax(live.next_logits.float(), -1)
             total += first[tokens[0]].item()
@@ -254,7 +264,7 @@ class HybridModel:
         self._check_whole(live)
         layers = tuple(read_layer(layer, len(live)) for layer in live.cache.layers)
         held = {name: tensor.clone() for name, tensor in live.held.items()}
-        return CacheSnapshot(layers, tuple(live.token_ids), self.fingerprint, held)
+        return CacheSnapshot(layers, tuple(live.token_ids), self._fingerprint_with(live.adapter), held)
 
     def restore(self, snapshot: CacheSnapshot) -> LiveCache:
         """A live cache that goes on where the snapshot was taken.
@@ -266,8 +276,9 @@ class HybridModel:
         differences = snapshot.fingerprint.differences(self.fingerprint)
         if differences:
             raise FingerprintMismatch(differences, "Load that model, or rebuild the cache from the stored text.")
-        check_layout(snapshot, self._layouts)
+        check_layout(snapshot, self._layouts, self._held_layout)
         live = self.new_cache()
+        snapshot = snapshot.to(self.device)
         live.cache.layers = [
             fill_layer(layer, state) for layer, state in zip(live.cache.layers, snapshot.layers, strict=True)
         ]
@@ -285,17 +296,27 @@ class HybridModel:
         Raises:
             ModelUnavailable: no adapter there, or one for another model.
         """
+        if name in self._adapters:
+            raise InvalidInput(f"An adapter {name!r} is loaded already", "Give it another name.")
         try:
-            self.hf.load_adapter(str(path), adapter_name=name)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ModelUnavailable(f"No usable adapter in {path}: {error}", "Give a folder written by PEFT.") from error
+            found = self.hf.load_adapter(str(path), adapter_name=name)
+            if wrong := [*found.missing_keys, *found.unexpected_keys, *found.mismatched_keys]:
+                raise ValueError(f"{len(wrong)} of its tensors do not fit this model, the first is {wrong[0]}")
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            # What was put in so far must not stay active: it would change the base model's answers.
+            if name in getattr(self.hf, "peft_config", {}):
+                self.hf.delete_adapter(name)
+            self.use_adapter(self.adapter)
+            raise ModelUnavailable(
+                f"No usable adapter in {path}: {error}", "Give a folder that PEFT wrote for this model."
+            ) from error
         self._adapters[name] = f"{name}:{adapter_hash(self.hf, name)}"
         self.use_adapter(self.adapter)
 
     def use_adapter(self, name: str | None) -> None:
         """Switch to adapter `name`, or to the base weights with None. A conversation stays with one adapter."""
         if name is None:
-            if getattr(self.hf, "_hf_peft_config_loaded", False):
+            if getattr(self.hf, "peft_config", None):  # set by the first adapter, gone with the last
                 self.hf.disable_adapters()
         else:
             try:
@@ -394,12 +415,14 @@ class HybridModel:
                 "Go on from a fork taken before, or restore the session.",
             )
 
-    def _check_extend(self, live: LiveCache, token_ids: Sequence[int]) -> None:
+    def _check_usable(self, live: LiveCache) -> None:
         self._check_whole(live)
         if live.adapter != self.adapter:
             raise FingerprintMismatch(
                 {"adapter": (str(live.adapter), str(self.adapter))}, "Switch back with use_adapter()."
             )
+
+    def _check_tokens(self, live: LiveCache, token_ids: Sequence[int]) -> None:
         if len(token_ids) == 0:
             raise InvalidInput("There are no tokens to read", "Give at least one.")
         vocab = self.hf.config.get_text_config(decoder=True).vocab_size

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from memkv.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,14 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be sampled from."""
+        if not 0 <= self.temperature < math.inf or not 0 < self.top_p <= 1:
+            raise InvalidInput(
+                f"Temperature {self.temperature} and top-p {self.top_p} cannot be used",
+                "Temperature is 0 or more, top-p above 0 and at most 1.",
+            )
 
     def generator(self) -> torch.Generator:
         """A seeded generator."""

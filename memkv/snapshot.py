@@ -81,6 +81,17 @@ class CacheSnapshot:
         """Bytes that the numbers need: the sum over all tensors, scales and biases included."""
         return sum(tensor.numel() * tensor.element_size() for _, tensor in self.named_tensors())
 
+    def to(self, device: torch.device) -> CacheSnapshot:
+        """The same snapshot on `device`; itself where it is there already."""
+        if all(tensor.device == device for _, tensor in self.named_tensors()):
+            return self
+        layers = tuple(
+            dataclasses.replace(layer, tensors={name: tensor.to(device) for name, tensor in layer.tensors.items()})
+            for layer in self.layers
+        )
+        held = {name: tensor.to(device) for name, tensor in self.held.items()}
+        return dataclasses.replace(self, layers=layers, held=held)
+
     def replace_layers(self, layers: Mapping[int, LayerState], codec: str) -> CacheSnapshot:
         """The same snapshot with some layers exchanged and `codec` noted as applied."""
         merged = tuple(layers.get(index, layer) for index, layer in enumerate(self.layers))

@@ -87,7 +87,7 @@ def from_buffer(data: memoryview) -> CacheSnapshot:
     """
     try:
         return parse(data)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, RuntimeError) as error:
         raise damaged(f"its header is inconsistent ({type(error).__name__}: {error})") from error
 
 

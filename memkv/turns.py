@@ -8,7 +8,9 @@ whatever comes next, and new text is cut from two renderings made in the same mo
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import TypedDict
 
@@ -32,16 +34,35 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
+# How templates ask for the date (Llama 3.1); transformers answers anew at each rendering.
+CLOCK_CALL = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
+
+# What an unfinished UTF-8 sequence decodes to.
+UNFINISHED = "\ufffd"
+
 # Two futures that share no first character, so that their common prefix is the template's own.
 FUTURES = ("x", "Y")
+
+
+def plain_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The template for a tokenizer without one, with the token that the tokenizer puts before every text."""
+    opening = tokenizer("")["input_ids"]
+    return "{{ bos_token }}" + PLAIN_TEMPLATE if opening == [tokenizer.bos_token_id] else PLAIN_TEMPLATE
 
 
 class ChatFormat:
     """Renders messages with a tokenizer's chat template and finds stable boundaries."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, also_stops: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
-        self.template: str = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN_TEMPLATE
+        self.also_stops = tuple(also_stops)
+        self.template: str = tokenizer.get_chat_template() if tokenizer.chat_template else plain_template(tokenizer)
+        self.new_moment()
+
+    def new_moment(self) -> None:
+        """Let the template's clock go on. Within one moment two renderings of the same messages are equal."""
+        now = datetime.now()
+        self._template_now = CLOCK_CALL.sub(lambda call: repr(now.strftime(call[2])), self.template)
 
     def render(self, messages: Sequence[Message], *, open_reply: bool = False) -> str:
         """The conversation as text; `open_reply` adds the prompt that makes the model answer.
@@ -52,11 +73,11 @@ class ChatFormat:
         try:
             text = self.tokenizer.apply_chat_template(
                 [{"role": message["role"], "content": message["content"]} for message in messages],
-                chat_template=self.template,
+                chat_template=self._template_now,
                 tokenize=False,
                 add_generation_prompt=open_reply,
             )
-        except (TemplateError, ValueError) as error:
+        except (TemplateError, ValueError, TypeError) as error:
             raise InvalidInput(f"The chat template refuses these messages: {error}", "Check their roles.") from error
         return str(text)
 
@@ -109,22 +130,44 @@ class ChatFormat:
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a reply: end of sequence, and the special token that the template puts after a reply."""
-        stops = {self.tokenizer.eos_token_id}
+        stops = {self.tokenizer.eos_token_id, *self.also_stops}
         asked = [Message(role="user", content="x"), Message(role="assistant", content="reply")]
         after = self.encode(self.render(asked).rpartition("reply")[2])
-        if after and after[0] in self.tokenizer.all_special_ids:
+        if after and after[0] in self._special_ids:
             stops.add(after[0])
         return tuple(sorted(stop for stop in stops if stop is not None))
 
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        """Every token that `decode` leaves out, also those that only the tokenizer's file calls special."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        return frozenset({*self.tokenizer.all_special_ids, *(number for number, token in added if token.special)})
+
     def encode(self, text: str) -> list[int]:
-        """Token ids of a piece of rendered text; the template has put every special token in already."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        """Token ids of rendered text; the template has put every special token in already.
+
+        Raises:
+            InvalidInput: text that is no valid Unicode (half a surrogate pair).
+        """
+        try:
+            return list(self.tokenizer.encode(text, add_special_tokens=False))
+        except (TypeError, UnicodeError) as error:
+            raise InvalidInput("The text is no valid Unicode", "Remove half surrogate pairs from it.") from error
+
+    def encode_rest(self, read: str, whole: str) -> list[int]:
+        """Token ids of `whole` after `read`, which it starts with.
+
+        Cut out of the tokens of `whole` where those of `read` begin them: a SentencePiece tokenizer would put a blank
+        before a piece encoded by itself.
+        """
+        before, tokens = self.encode(read), self.encode(whole)
+        return tokens[len(before) :] if tokens[: len(before)] == before else self.encode(whole[len(read) :])
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     def all_in_text(self, token_ids: Sequence[int]) -> bool:
-        """Whether `decode` shows every token: none is special, none is padding of the embedding matrix."""
-        special, known = set(self.tokenizer.all_special_ids), len(self.tokenizer)
-        return all(token not in special and token < known for token in token_ids)
+        """Whether `decode` shows every token: none is special, padding of the embedding matrix, or half a character."""
+        shown = all(token not in self._special_ids and token < len(self.tokenizer) for token in token_ids)
+        return shown and not self.decode(token_ids).endswith(UNFINISHED)

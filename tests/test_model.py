@@ -181,6 +181,48 @@ def test_a_snapshot_of_another_model_names_every_differing_field() -> None:
     assert {"weights", "chat_template", "cache_layout"} <= set(caught.value.fields)
 
 
+def test_adapters_that_do_not_fit_leave_the_model_as_it_was(tmp_path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
+    get_peft_model(tiny("llama", hidden_size=64), lora).save_pretrained(tmp_path / "wider")
+    get_peft_model(tiny("llama"), lora).save_pretrained(tmp_path / "damaged")
+    weights = tmp_path / "damaged" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    model = tiny_chat("llama")
+    tokens = random_tokens(20)
+    plain_V = model.one_pass_logits(tokens)[-1]
+    for name in ("wider", "damaged"):
+        with pytest.raises(ModelUnavailable, match="No usable adapter"):
+            model.load_adapter(tmp_path / name, name)
+        assert torch.equal(model.one_pass_logits(tokens)[-1], plain_V)
+    live = model.new_cache()
+    model.extend(live, tokens)
+    assert model.restore(model.capture(live)).token_ids == tokens
+
+
+def test_a_snapshot_names_the_adapter_that_read_it(tmp_path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
+    get_peft_model(tiny("llama"), lora).save_pretrained(tmp_path / "policy")
+    model = tiny_chat("llama")
+    model.load_adapter(tmp_path / "policy", "policy")
+    with model.with_adapter("policy"):
+        live = model.new_cache()
+        model.extend(live, random_tokens(20))
+    with pytest.raises(FingerprintMismatch, match="adapter"):
+        model.restore(model.capture(live))
+    with pytest.raises(FingerprintMismatch, match="adapter"):
+        model.log_probs(live, [[7]])
+
+
+@pytest.mark.parametrize("sampling", [(float("nan"), 0.9), (-1.0, 0.9), (1.0, 0.0), (1.0, 1.1)])
+def test_sampling_that_makes_no_sense_is_refused(sampling: tuple[float, float]) -> None:
+    with pytest.raises(InvalidInput, match="top-p"):
+        Sampling(*sampling)
+
+
 def test_adapters_switch_on_and_off_and_a_conversation_stays_with_one(tmp_path) -> None:
     from peft import LoraConfig, get_peft_model
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -105,6 +106,9 @@ HOSTILE = {
     "a key twice": lambda data: edited(data, lambda text: text.replace('{"__meta', '{"token_ids":{},"__meta', 1)),
     "a negative shape": lambda data: edited(data, lambda text: text.replace('"shape":[20]', '"shape":[-20]')),
     "a shape that is no number": lambda data: edited(data, lambda text: text.replace('"shape":[20]', '"shape":["x"]')),
+    "a shape of nothing times everything": lambda data: edited(
+        data, lambda text: text.replace('"shape":[20]', '"shape":[0,4611686018427387904,4611686018427387904]')
+    ),
     "a huge shape": lambda data: edited(data, lambda text: text.replace('"shape":[20]', '"shape":[4000000000]')),
     "an unknown dtype": lambda data: edited(data, lambda text: text.replace('"F32"', '"F33"', 1)),
     "no metadata": lambda data: edited(data, lambda text: text.replace('"__metadata__"', '"__metabata__"')),
@@ -133,6 +137,16 @@ def test_a_file_of_another_shape_does_not_get_into_a_model(bamba) -> None:
     plain = json.dumps(shape, separators=(",", ":"))
     with pytest.raises(DamagedBlob, match="layer 1"):
         model.restore(from_buffer(edited(data, lambda text: text.replace(plain, swapped))))
+
+
+def test_state_that_is_missing_or_of_another_shape_does_not_get_into_a_model(bamba) -> None:
+    model, snapshot, data = bamba
+    with pytest.raises(DamagedBlob, match="which of its states"):
+        model.restore(from_buffer(edited(data, lambda text: text.replace("has_previous_state", "had_previous_state"))))
+    keeps_in_modules, held = snapshot_of("recurrent_gemma")
+    for wrong in ({}, {name: tensor[:, :1] for name, tensor in held.held.items()}):
+        with pytest.raises(DamagedBlob, match="in its modules"):
+            keeps_in_modules.restore(dataclasses.replace(held, held=wrong))
 
 
 def test_layers_of_different_lengths_do_not_get_into_a_model(bamba) -> None:

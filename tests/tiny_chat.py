@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from tiny_models import VOCAB, tiny
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from memkv.model import HybridModel
@@ -36,18 +36,24 @@ CLOCK = "{{ strftime_now('%H:%M:%S.%f') }}\n" + CHATML
 TEMPLATES = {"chatml": CHATML, "strict": STRICT, "thinking": THINKING, "clock": CLOCK, "none": None}
 
 
-def tiny_tokenizer(template: str = "chatml") -> PreTrainedTokenizerFast:
-    """One token a character, within the 128 of the tiny models."""
+def tiny_tokenizer(template: str = "chatml", blank_first: bool = False) -> PreTrainedTokenizerFast:
+    """One token a character, within the 128 of the tiny models.
+
+    `<|im_end|>` is special in the tokenizer's own file only, as Gemma's end of turn is. With `blank_first` a blank is
+    put before every text that is encoded by itself, as SentencePiece tokenizers do.
+    """
     specials = ["<pad>", "<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>"]
     vocab = {token: index for index, token in enumerate([*specials, *string.printable])}
     assert len(vocab) <= VOCAB
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
+    if blank_first:
+        tokenizer.normalizer = normalizers.Prepend(" ")
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
-    fast.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     fast.chat_template = TEMPLATES[template]
     return fast
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from memkv.chat.terminal import emit, err, out, progress, report, size_line
+from memkv.chat.terminal import emit, err, error_data, out, progress, report, size_line
 from memkv.config import format_bytes
-from memkv.errors import ConfigError, MemkvError, NotFound
+from memkv.errors import ConfigError, Conflict, MemkvError, NotFound
 
 if TYPE_CHECKING:
     from memkv.session import Reply, Session
@@ -65,7 +65,9 @@ class Chat:
         from memkv.store import MemoryStore
 
         with MemoryStore.open(self.store) as store:
-            tenant = store.tenant(self.tenant)
+            # Looking does not make a tenant out of a misspelt name; the default one may be looked at before it exists.
+            looking = (self.list or self.resume) and self.tenant != "default"
+            tenant = store.tenant(self.tenant, create=not looking)
             if self.list:
                 return list_sessions(tenant, self.json)
             name = self._session_name(tenant)
@@ -76,7 +78,7 @@ class Chat:
             raise ConfigError("--resume and --session both name a session", "Give one of them.")
         if not self.resume:
             return self.session or f"chat-{datetime.now():%Y%m%d-%H%M%S}"
-        known = tenant.sessions()
+        known = [session for session in tenant.sessions() if session.head]  # somebody has spoken in it
         if not known:
             raise NotFound("There is no session to resume", "Start one: memkv chat --session NAME")
         return known[0].name
@@ -86,8 +88,7 @@ class Chat:
         from memkv.sampling import Sampling
         from memkv.session import Session
 
-        notice = err()
-        model = HybridModel.from_pretrained(self.model, notify=lambda text: notice.print(f"[dim]{text}[/]"))
+        model = HybridModel.from_pretrained(self.model, notify=say)
         sampling = Sampling(self.temperature, self.top_p, self.seed)
         with progress("reading the stored text again") as advance:
             session = Session(
@@ -111,6 +112,7 @@ class Chat:
 def list_sessions(tenant: TenantStore, as_json: bool) -> int:
     """All sessions of the tenant, the latest first."""
     from rich.table import Table
+    from rich.text import Text
 
     sessions = tenant.sessions()
     if as_json:
@@ -119,12 +121,12 @@ def list_sessions(tenant: TenantStore, as_json: bool) -> int:
     table = Table("session", "last used", "memories", "text", "cache on disk", "model", box=None, pad_edge=False)
     for session in sessions:
         table.add_row(
-            session.name,
+            Text(session.name),
             f"{datetime.fromtimestamp(session.updated):%Y-%m-%d %H:%M}",
             str(session.memories),
             format_bytes(session.text_bytes),
             format_bytes(session.blob_bytes),
-            str(session.settings.get("model", "")),
+            Text(str(session.settings.get("model", ""))),
         )
     out().print(table if sessions else "No sessions yet. Start one: memkv chat --session NAME")
     return 0
@@ -178,10 +180,29 @@ def loop(session: Session, sampling: Any, max_tokens: int) -> int:
             sys.stdout.write("\n")
             meter(session, reply)
         except KeyboardInterrupt:
-            err().print("\nTaken back: nothing of this turn was kept.", style="dim")
-        except MemkvError as error:
-            sys.stdout.write("\n")
+            # It may have come when the turn was durable already; what the store says counts.
+            kept = catch_up(session)
+            say("\nThis turn was kept." if kept else "\nTaken back: nothing of this turn was kept.")
+        except Conflict as error:
             report(error)
+            if catch_up(session):
+                err().print("Loaded what the other writer stored; say it again if it still fits.", style="dim")
+        except MemkvError as error:
+            report(error)
+
+
+def catch_up(session: Session) -> bool:
+    """Take over what is stored if that moved on; whether it did."""
+    if not session.moved:
+        return False
+    with progress("reading the stored text again") as advance:
+        session.reload(advance)
+    return True
+
+
+def say(text: str) -> None:
+    """A notice on standard error."""
+    err().print(text, style="dim", markup=False)
 
 
 def stream(text: str) -> None:
@@ -213,6 +234,9 @@ def meter(session: Session, reply: Reply) -> None:
                 style="yellow",
                 markup=False,
             )
+        elif event.kind == "codec_refused":
+            text = f"stored as {'+'.join(event.data['stored_as']) or 'it is'}: {event.data['error']}"
+            console.print(text, style="yellow", markup=False)
         elif event.kind == "compaction_failed":
             console.print(
                 f"over the budget, and compaction failed: {event.data['error']}", style="yellow", markup=False
@@ -229,7 +253,7 @@ def json_loop(session: Session, sampling: Any, max_tokens: int) -> int:
         try:
             reply = session.turn(text, max_new_tokens=max_tokens, sampling=sampling)
         except MemkvError as error:
-            emit({"error": type(error).__name__, "message": error.message, "next_step": error.next_step})
+            emit(error_data(error))
             continue
         emit(reply_data(reply))
     return 0

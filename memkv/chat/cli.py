@@ -13,7 +13,7 @@ from memkv.chat.demo_command import Demo
 from memkv.chat.doctor_command import Doctor
 from memkv.chat.measure_command import Measure
 from memkv.chat.memory_command import MemoryCommand
-from memkv.chat.terminal import report
+from memkv.chat.terminal import emit, error_data, report
 from memkv.config import load_yaml
 from memkv.errors import MemkvError
 
@@ -54,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         sys.exit(command.run())
     except MemkvError as error:
-        report(error)
+        if command.json:
+            emit(error_data(error))
+        else:
+            report(error)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

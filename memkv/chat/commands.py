@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rich.text import Text
+
+from memkv.chat.life import one_line
 from memkv.chat.terminal import err, out, progress, size_line
 from memkv.config import format_bytes
 from memkv.errors import InvalidInput
@@ -23,6 +26,7 @@ HELP = """\
 /quit                end the chat (Ctrl-D)"""
 
 SHOWN_TEXT = 100  # characters of an item in a listing
+LONGEST_NUMBER = 9  # digits
 
 
 def run_command(session: Session, line: str) -> Literal["quit", "go on"]:
@@ -63,7 +67,7 @@ def run_command(session: Session, line: str) -> Literal["quit", "go on"]:
 def number(text: str, usage: str) -> int:
     """An item's number, as `7` or `session/7`."""
     digits = text.rpartition("/")[2]
-    if not digits.isdigit():
+    if not digits.isdecimal() or len(digits) > LONGEST_NUMBER:
         raise InvalidInput(f"{text!r} is not an item's number", f"Write {usage}; /memory shows the numbers.")
     return int(digits)
 
@@ -76,9 +80,8 @@ def show_memory(session: Session) -> None:
     table = Table("N", "kind", "where", "text", box=None, pad_edge=False)
     for memory in session.tenant.memories(session.name):
         kind = memory.role if memory.kind == "message" else memory.kind
-        text = " ".join(memory.text.split())
-        short = text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 1] + "…"
-        table.add_row(str(memory.n), kind, "context" if memory.n in present else "store only", short)
+        where = "context" if memory.n in present else "store only"
+        table.add_row(str(memory.n), kind, where, Text(one_line(memory.text, SHOWN_TEXT)))
     out().print(table if table.row_count else "Nothing yet.")
 
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from memkv.chat.demo_text import FILLER
 from memkv.chat.policies import POLICIES, Probe
 from memkv.chat.terminal import emit
@@ -30,7 +32,7 @@ SHORT_REPLY = 24  # tokens: the demo is about what is kept, so its replies are k
 PROOF_TOKENS = 32
 # A question that is asked before the kill and after the restore, answered token by token.
 PROOF = "Which rules of our policy matter for this week's issue?"
-CODECS = ("identity", "fp8", "int8", "int4", "snapkv:0.5+int4")
+CODECS = ("identity", "fp8", "int8", "int4", "kvzip:0.5+int4")
 POLICY = POLICIES[0]
 
 
@@ -38,14 +40,21 @@ def ask(model: HybridModel, live: LiveCache, probe: Probe) -> bool:
     """Whether the model ranks the right answer first, by likelihood a token, on a fork of the conversation."""
     chat = model.chat
     fork = live.fork()
-    # Any conversation that is at a turn boundary renders its next question alike, so one message stands for it.
-    so_far = [Message(role="user", content="x"), Message(role="assistant", content="y")]
-    asked = chat.render([*so_far, Message(role="user", content=probe.question)], open_reply=True)
-    model.extend(fork, chat.encode(asked[len(chat.stable(so_far)) :]))
+    read_question(model, fork, probe.question)
     options = [chat.encode(option) for option in probe.options]
     sums = model.log_probs(fork, options)
     means = [total / len(option) for total, option in zip(sums, options, strict=True)]
     return means.index(max(means)) == probe.answer
+
+
+def read_question(model: HybridModel, live: LiveCache, question: str) -> Tensor:
+    """Ask and open a reply; returns the logits of its first token (V).
+
+    Any conversation that is at a turn boundary renders its next question alike, so one exchange stands for it.
+    """
+    so_far = [Message(role="user", content="x"), Message(role="assistant", content="y")]
+    asked = model.chat.render([*so_far, Message(role="user", content=question)], open_reply=True)
+    return model.extend(live, model.chat.encode_rest(model.chat.stable(so_far), asked))
 
 
 def answers(model: HybridModel, live: LiveCache) -> list[bool]:
@@ -55,14 +64,11 @@ def answers(model: HybridModel, live: LiveCache) -> list[bool]:
 
 def proof(model: HybridModel, live: LiveCache) -> dict[str, Any]:
     """The next 32 greedy tokens after the same question, and a hash of the logits that chose the first."""
-    chat = model.chat
     fork = live.fork()
-    so_far = [Message(role="user", content="x"), Message(role="assistant", content="y")]
-    asked = chat.render([*so_far, Message(role="user", content=PROOF)], open_reply=True)
-    logits_V = model.extend(fork, chat.encode(asked[len(chat.stable(so_far)) :]))
+    logits_V = read_question(model, fork, PROOF)
     digest = hashlib.sha256(logits_V.float().numpy().tobytes()).hexdigest()[:16]
     tokens = list(model.generate(fork, PROOF_TOKENS))
-    return {"logits": digest, "tokens": tokens, "text": chat.decode(tokens)}
+    return {"logits": digest, "tokens": tokens, "text": model.chat.decode(tokens)}
 
 
 def teach(store: str) -> None:
@@ -129,20 +135,14 @@ def first_token(model: HybridModel, session: Session) -> dict[str, float]:
     began = time.perf_counter()
     restored = Session(model, session.tenant, SESSION)
     opened = time.perf_counter() - began
-    proof_start(model, restored.fork())
+    read_question(model, restored.fork(), PROOF)
     from_cache = time.perf_counter() - began
     began = time.perf_counter()
     again = model.new_cache()
     model.extend(again, tokens)
     read = time.perf_counter() - began
-    proof_start(model, again)
+    read_question(model, again, PROOF)
     return {"restore": opened, "from_cache": from_cache, "prefill": read, "from_text": time.perf_counter() - began}
-
-
-def proof_start(model: HybridModel, live: LiveCache) -> None:
-    """Read a short question; the logits after it give the first token of the reply."""
-    chat = model.chat
-    model.extend(live, chat.encode(chat.render([Message(role="user", content=PROOF)], open_reply=True)))
 
 
 def main(arguments: Sequence[str]) -> None:

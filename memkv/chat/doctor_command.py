@@ -63,13 +63,14 @@ def checked(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 def show(findings: list[Finding]) -> None:
     """A table for people."""
     from rich.table import Table
+    from rich.text import Text
 
     marks = {True: "[green]ok[/]", False: "[red]wrong[/]", None: ""}
     table = Table("", "what", "found", box=None, pad_edge=False)
     for finding in findings:
-        table.add_row(marks[finding.ok], finding.what, finding.found)
+        table.add_row(marks[finding.ok], Text(finding.what), Text(finding.found))
         if finding.ok is False and finding.next_step:
-            table.add_row("", "", f"[yellow]{finding.next_step}[/]")
+            table.add_row("", "", Text(finding.next_step, style="yellow"))
     out().print(table)
 
 

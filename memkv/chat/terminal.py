@@ -43,18 +43,38 @@ def report(error: MemkvError) -> None:
     console.print(str(error), markup=False)
 
 
+def error_data(error: MemkvError) -> dict[str, str]:
+    """An error as plain data."""
+    return {"error": type(error).__name__, "message": error.message, "next_step": error.next_step}
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Advance]:
     """A progress bar on standard error while the block runs, if that is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err(), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None, visible=False)
+    # Not redirecting: a reply that is streamed to standard output must not go through the bar, line by line.
+    bar = Progress(
+        *columns,
+        console=err(),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    task = bar.add_task(what, total=None)
 
-        def advance(done: int, total: int) -> None:
-            # A bar for a single step would only flicker.
-            bar.update(task, completed=done, total=total, visible=done < total)
+    def advance(done: int, total: int) -> None:
+        # Shown only while there is something to wait for, and gone before anything else is printed.
+        bar.update(task, completed=done, total=total)
+        if done < total:
+            bar.start()
+        else:
+            bar.stop()
 
+    try:
         yield advance
+    finally:
+        bar.stop()
 
 
 def size_line(size: CacheSize) -> str:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from memkv.compaction.base import Compaction, CompactionStrategy, Context, Item, LedgerEntry, LossLedger, to_messages
+from memkv.compaction.base import (
+    Compaction,
+    CompactionStrategy,
+    Context,
+    Item,
+    LedgerEntry,
+    LossLedger,
+    compact_within,
+    to_messages,
+)
 from memkv.compaction.pinned import Pinned
 from memkv.compaction.summary import Summary
 from memkv.compaction.truncate import Truncate
@@ -18,6 +27,7 @@ __all__ = [
     "Pinned",
     "Summary",
     "Truncate",
+    "compact_within",
     "strategy",
     "to_messages",
 ]

@@ -115,6 +115,20 @@ class CompactionStrategy(Protocol):
         """
 
 
+def compact_within(strategy: CompactionStrategy, context: Context, aim: int, most: int) -> Compaction:
+    """Compact to `aim` bytes, or to as little as what must stay allows, if that is at most `most`.
+
+    Raises:
+        BudgetExceeded: what must stay is larger than `most`.
+    """
+    try:
+        return strategy.compact(context, aim)
+    except BudgetExceeded as error:
+        if error.smallest > most:
+            raise
+        return strategy.compact(context, error.smallest)
+
+
 def to_messages(model: HybridModel, items: Sequence[Item]) -> list[Message]:
     """Items as the messages that the model reads: standing items first, as instructions."""
     parts = [item.text for item in items if item.kind == "system"]

@@ -36,7 +36,8 @@ class Summary:
         text = write_summary(context, self.max_tokens)
         rules = pinned_rules(context) if self.pin_rules else context.standing("rule")
         new = len(rules) - len(context.standing("rule"))
-        read = tuple(item.n for item in context.items if item.kind in ("message", "summary"))
+        # All that the model had read, rules too: forgetting one of them has to take the summary along.
+        read = tuple(item.n for item in context.items)
         summary = (Item(context.next_n + new, "summary", "", text, read),) if text else ()
         items = with_recent(context, (*context.standing("system"), *rules, *summary), budget)
         before = context.live.size().payload

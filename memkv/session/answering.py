@@ -11,6 +11,7 @@ from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
 from memkv.session.records import Draft
+from memkv.turns import UNFINISHED
 
 OnText = Callable[[str], None]
 
@@ -50,10 +51,11 @@ def answer(
     chat = model.chat
     now = to_messages(model, draft.items)
     stable = chat.stable(now)
-    read(model, draft.live, unread(model, has_read, stable), progress)
+    read(model, draft.live, chat.stable(to_messages(model, has_read)), stable, progress)
     before = draft.live.fork()
     opened = chat.render(now, open_reply=True)
-    read(model, draft.live, opened[len(stable) :])
+    read(model, draft.live, stable, opened)
+    prompt = len(draft.live)
     tokens: list[int] = []
     shown, first, interrupted = "", 0.0, False
     try:
@@ -61,14 +63,14 @@ def answer(
             first = first or time.perf_counter()
             tokens.append(token)
             text = chat.decode(tokens)
-            # An unfinished UTF-8 sequence decodes to the replacement character: wait for its rest.
-            if on_text is not None and not text.endswith("\ufffd"):
+            if on_text is not None and not text.endswith(UNFINISHED):
                 on_text(text[len(shown) :])
                 shown = text
     except KeyboardInterrupt:
         interrupted = True
-    reply = chat.decode(tokens)
-    all_in_text = chat.all_in_text(tokens)
+    # Ctrl-C may come when a token is read but not handed out: then the cache is ahead of the text.
+    all_in_text = chat.all_in_text(tokens) and len(draft.live) == prompt + len(tokens)
+    reply = chat.decode(tokens).rstrip(UNFINISHED)
     return Answer(reply, len(tokens), all_in_text, interrupted, first or time.perf_counter(), before, stable, opened)
 
 
@@ -81,20 +83,14 @@ def settle(model: HybridModel, draft: Draft, answered: Answer) -> None:
     settled = model.chat.stable(to_messages(model, draft.items))
     as_generated = answered.opened + answered.text
     if settled.startswith(as_generated) and answered.all_in_text and not draft.live.broken:
-        rest = settled[len(as_generated) :]
+        read(model, draft.live, as_generated, settled)
     else:
         draft.live = answered.before
-        rest = settled[len(answered.stable) :]
-    read(model, draft.live, rest)
+        read(model, draft.live, answered.stable, settled)
 
 
-def unread(model: HybridModel, has_read: Sequence[Item], stable: str) -> str:
-    """The part of `stable` that a cache of `has_read` lacks; both are rendered now, by the same template."""
-    return stable[len(model.chat.stable(to_messages(model, has_read))) :]
-
-
-def read(model: HybridModel, live: LiveCache, text: str, progress: Progress | None = None) -> None:
-    """Extend by text; nothing to do where the template adds nothing."""
-    tokens = model.chat.encode(text)
+def read(model: HybridModel, live: LiveCache, has: str, whole: str, progress: Progress | None = None) -> None:
+    """Extend a cache that has read the text `has` to `whole`, which starts with it, if there is anything to add."""
+    tokens = model.chat.encode_rest(has, whole)
     if tokens:
         model.extend(live, tokens, progress)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memkv.compaction import Context, Item, Truncate, to_messages
+from memkv.compaction import Context, Item, Truncate, compact_within, to_messages
 from memkv.compress import decompress
-from memkv.errors import DamagedBlob, FingerprintMismatch, MemkvError
+from memkv.errors import Conflict, DamagedBlob, FingerprintMismatch, MemkvError
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.session.answering import read
@@ -21,6 +21,8 @@ from memkv.store import NewEvent, SessionRecord, TenantStore
 
 # A rebuilt context aims below its limit, or the first turn would compact again.
 AIM = 0.6
+OPENING_TRIES = 3
+MANY_TOKENS = 2**24  # where a model names no limit
 
 
 class Stale(MemkvError):
@@ -29,8 +31,9 @@ class Stale(MemkvError):
 
 @dataclass(frozen=True)
 class Start:
-    """A live cache, the items it has read, how it came about, and what to log with the next commit."""
+    """A live cache, the stored state it stands for, the items it has read, and what to log with the next commit."""
 
+    record: SessionRecord
     live: LiveCache
     items: tuple[Item, ...]
     opened: Opened
@@ -56,21 +59,37 @@ def open_cache(
 
     Raises:
         FingerprintMismatch: it belongs to another model, and `rebuild` is off.
+        Conflict: another writer moved the session on all the time.
     """
+    for _ in range(OPENING_TRIES - 1):
+        try:
+            return open_once(model, tenant, name, budget, rebuild, progress)
+        except Conflict:
+            continue  # the state that was being opened is not the latest any more
+    return open_once(model, tenant, name, budget, rebuild, progress)
+
+
+def open_once(
+    model: HybridModel, tenant: TenantStore, name: str, budget: int, rebuild: bool, progress: Progress | None
+) -> Start:
+    """`open_cache`, of the state at one head."""
     began = time.perf_counter()
     record = tenant.session(name)
     items = load_items(tenant, record)
     if not items:
-        return Start(model.new_cache(), (), Opened("new", 0, 0, time.perf_counter() - began))
+        return Start(record, model.new_cache(), (), Opened("new", 0, 0, time.perf_counter() - began))
     try:
         live, size = restore(model, tenant, record, rebuild)
         opened = Opened("restored", len(live), 0, time.perf_counter() - began, size)
-        return Start(live, items, opened)
+        return Start(record, live, items, opened)
     except (DamagedBlob, Stale) as error:
         live, items, notes = rebuild_from_text(model, items, record.next_n, budget, progress)
         note = NewEvent("rebuilt", {"reason": error.message, "tokens": len(live)})
         opened = Opened("rebuilt", 0, len(live), time.perf_counter() - began, 0, error.message)
-        return Start(live, items, opened, (note, *notes))
+        head, record = record.head, tenant.session(name)  # without the blob that was put into quarantine
+        if record.head != head:
+            raise Conflict(f"Session {name!r} moved while it was opened", "Open it again.") from error
+        return Start(record, live, items, opened, (note, *notes))
 
 
 def restore(model: HybridModel, tenant: TenantStore, record: SessionRecord, rebuild: bool) -> tuple[LiveCache, int]:
@@ -83,7 +102,10 @@ def restore(model: HybridModel, tenant: TenantStore, record: SessionRecord, rebu
     """
     if record.blob is None or record.fingerprint is None:
         raise Stale("No cache is stored for this text")
-    differences = Fingerprint(**record.fingerprint).differences(model.fingerprint)
+    try:
+        differences = Fingerprint(**record.fingerprint).differences(model.fingerprint)
+    except TypeError as error:
+        raise Stale("The stored fingerprint is of another format") from error
     if differences:
         made_with = record.settings.get("model", "the model named above")
         mismatch = FingerprintMismatch(
@@ -94,7 +116,7 @@ def restore(model: HybridModel, tenant: TenantStore, record: SessionRecord, rebu
         if not rebuild:
             raise mismatch
         raise Stale(mismatch.message)
-    data = tenant.read_blob(record.name)
+    data = tenant.read_blob(record.name, record.head)
     try:
         snapshot = decompress(from_buffer(data))
         if token_bytes(snapshot.token_ids) != record.tokens:
@@ -102,7 +124,8 @@ def restore(model: HybridModel, tenant: TenantStore, record: SessionRecord, rebu
         return model.restore(snapshot), len(data)
     except (DamagedBlob, FingerprintMismatch) as error:
         # The record's fingerprint fitted, so one inside the blob that does not is damage too.
-        tenant.quarantine(record.name, error.message)
+        if tenant.session(record.name).head == record.head:
+            tenant.quarantine(record.name, error.message)
         raise DamagedBlob(error.message, error.next_step) from error
 
 
@@ -115,10 +138,20 @@ def rebuild_from_text(
     tokens = len(chat.encode(chat.stable(to_messages(model, items))))
     room = budget if limit is None else min(budget, model.profile.at(limit))
     if tokens and model.profile.at(tokens) > room:
-        found = Truncate().compact(Context(model, items, live, next_n), int(AIM * room))
+        aim = model.profile.at(int(AIM * tokens_within(model, room)))
+        found = compact_within(Truncate(), Context(model, items, live, next_n), aim, room)
         items = found.items
         before = model.profile.at(tokens)
         ledger = {"strategy": "truncate", "before": before, "after": found.after, "ledger": found.ledger.as_data()}
         notes = (NewEvent("compaction", ledger),)
-    read(model, live, chat.stable(to_messages(model, items)), progress)
+    read(model, live, "", chat.stable(to_messages(model, items)), progress)
     return live, items, notes
+
+
+def tokens_within(model: HybridModel, budget: int) -> int:
+    """How many tokens a cache of `budget` bytes holds; a model whose cache does not grow is held to its positions."""
+    low, high = 1, model.max_tokens or MANY_TOKENS
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if model.profile.at(middle) <= budget else (low, middle - 1)
+    return low

@@ -8,17 +8,19 @@ from dataclasses import asdict
 from types import TracebackType
 
 from memkv.cache_size import CacheSize
-from memkv.compaction import Compaction, Context, Item, to_messages
+from memkv.compaction import Compaction, Context, Item, compact_within, to_messages
 from memkv.compaction import strategy as strategy_by_name
+from memkv.compress import Chain, Identity, KVCompressor
 from memkv.compress import codec as codec_by_name
 from memkv.config import format_bytes, parse_bytes
-from memkv.errors import BudgetExceeded, DidNotShrink, InvalidInput
+from memkv.errors import BudgetExceeded, DidNotShrink, InvalidInput, UnsupportedModel
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
 from memkv.session.answering import OnText, answer, read, settle
 from memkv.session.opening import AIM, open_cache, token_bytes
 from memkv.session.records import Draft, Reply
+from memkv.snapshot import CacheSnapshot
 from memkv.snapshot_file import to_buffers
 from memkv.store import NewEvent, NewMemory, TenantStore
 
@@ -69,9 +71,10 @@ class Session:
         self.model, self.tenant, self.name = model, tenant, name
         stored = tenant.session(name) if tenant.exists(name) else None
         before = stored.settings if stored else {}
-        self.context_budget = parse_bytes(context_budget or before.get("context_budget", DEFAULT_BUDGET))
-        self.strategy = strategy_by_name(strategy or before.get("strategy", DEFAULT_STRATEGY))
-        self.codec_name = codec or before.get("codec", DEFAULT_CODEC)
+        asked = before.get("context_budget", DEFAULT_BUDGET) if context_budget is None else context_budget
+        self.context_budget = parse_bytes(asked)
+        self.strategy = strategy_by_name(str(strategy or before.get("strategy", DEFAULT_STRATEGY)))
+        self.codec_name = str(codec or before.get("codec", DEFAULT_CODEC))
         self._codec = codec_by_name(self.codec_name, model=model)
         self._settings = {
             "model": model.name,
@@ -137,13 +140,14 @@ class Session:
             StorageFull: the disk is full.
         """
         began = time.perf_counter()
-        self._make_room(text, max_new_tokens)
+        self.model.chat.new_moment()
         draft = self._draft()
-        reused = len(draft.live)
+        reused = 0 if self._make_room(draft, text, max_new_tokens) else len(draft.live)
+        has_read = tuple(draft.items)
         if self._pending_system:
             draft.add("system", "system", self._pending_system)
         draft.add("message", "user", text)
-        answered = answer(self.model, draft, self._items, on_text, max_new_tokens, sampling, progress)
+        answered = answer(self.model, draft, has_read, on_text, max_new_tokens, sampling, progress)
         if answered.interrupted and not answered.text.strip():
             raise KeyboardInterrupt
         draft.add("message", "assistant", answered.text, {"interrupted": True} if answered.interrupted else None)
@@ -163,6 +167,7 @@ class Session:
         if draft.live.size().payload > self.context_budget:
             self._compact_or_note(draft)
         self._commit(draft)
+        self._pending_system = None
         return Reply(
             text=answered.text,
             size=self.size,
@@ -183,6 +188,7 @@ class Session:
             DidNotShrink: the result would not be smaller; nothing was changed.
             BudgetExceeded: what must stay does not fit `budget`.
         """
+        self.model.chat.new_moment()
         draft = self._draft()
         if budget is None:
             aim, most = int(AIM * min(self.context_budget, self.size.payload)), self.context_budget
@@ -216,8 +222,17 @@ class Session:
         Raises:
             NotFound: there is no such memory.
         """
-        self.tenant.forget_memory(self.name, n)
-        self._take_over(rebuild=False, progress=progress)
+        self._check_open()
+        try:
+            self.tenant.forget_memory(self.name, n)
+        finally:
+            # Also when the log still holds traces (ForgetPending): the live cache must not.
+            self._take_over(rebuild=False, progress=progress)
+
+    @property
+    def moved(self) -> bool:
+        """Whether the store is at another head: another writer was faster, or Ctrl-C came right after a commit."""
+        return self.tenant.session(self.name).head != self._record.head
 
     def reload(self, progress: Progress | None = None) -> None:
         """Take over what another writer stored meanwhile; what this session had not committed is gone.
@@ -229,7 +244,7 @@ class Session:
 
     def close(self) -> None:
         """Let go of the live cache; every turn was committed when it returned, so there is nothing left to write."""
-        self._live = self.model.new_cache()
+        self._live, self._closed = self.model.new_cache(), True
 
     def __enter__(self) -> Session:
         """The session itself."""
@@ -243,13 +258,19 @@ class Session:
 
     def _take_over(self, rebuild: bool, progress: Progress | None) -> None:
         """Make the stored state this session's own."""
+        self.model.chat.new_moment()
         start = open_cache(self.model, self.tenant, self.name, self.context_budget, rebuild, progress)
-        self._record = self.tenant.session(self.name)
-        self._live, self._items, self.opened = start.live, start.items, start.opened
+        self._record, self._live, self._items, self.opened = start.record, start.live, start.items, start.opened
         self._notes: tuple[NewEvent, ...] = start.notes
+        self._closed = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidInput(f"Session {self.name!r} is closed", "Open it again: Session(model, tenant, name).")
 
     def _draft(self) -> Draft:
         """A draft on a fork of the live cache."""
+        self._check_open()
         return Draft(self._live.fork(), list(self._items), self._record.next_n, events=list(self._notes))
 
     def _compact_or_note(self, draft: Draft) -> None:
@@ -267,14 +288,9 @@ class Session:
         present = {item.n for item in draft.items}
         pinned = (item for item in self._pinned_by_hand() if item.n not in present)
         context = Context(self.model, (*draft.items, *pinned), draft.live, next_n)
-        try:
-            found = chosen.compact(context, aim)
-        except BudgetExceeded as error:
-            if error.smallest > most:
-                raise
-            found = chosen.compact(context, error.smallest)
+        found = compact_within(chosen, context, aim, most)
         live = self.model.new_cache()
-        read(self.model, live, self.model.chat.stable(to_messages(self.model, found.items)))
+        read(self.model, live, "", self.model.chat.stable(to_messages(self.model, found.items)))
         before, after = draft.live.size().payload, live.size().payload
         if after >= before:
             raise DidNotShrink(
@@ -304,7 +320,9 @@ class Session:
 
     def _commit(self, draft: Draft) -> None:
         """Store text, events and cache in one transaction; the session moves on only when that is durable."""
-        captured = self._codec.compress(self.model.capture(draft.live), None)
+        captured, refusal = at_rest(self._codec, self.model.capture(draft.live))
+        if refusal:
+            draft.log("codec_refused", {"codec": self.codec_name, "stored_as": list(captured.codecs), "error": refusal})
         self._record = self.tenant.commit(
             self.name,
             self._record.head,
@@ -317,7 +335,7 @@ class Session:
             blob=to_buffers(captured),
         )
         self._live, self._items = draft.live, tuple(draft.items)
-        self._notes, self._pending_system = (), None
+        self._notes = ()
 
     def _check_budget(self, system: str) -> None:
         """Refuse a budget in which no conversation fits."""
@@ -330,12 +348,18 @@ class Session:
                 smallest=smallest,
             )
 
-    def _make_room(self, text: str, max_new_tokens: int) -> None:
-        """Refuse a message that cannot be read; compact first where the model's positions would run out."""
+    def _make_room(self, draft: Draft, text: str, max_new_tokens: int) -> bool:
+        """Refuse a message that cannot be read; compact first where the model's positions would run out.
+
+        Returns:
+            Whether it compacted.
+        """
         if not text.strip():
             raise InvalidInput("The message is empty", "Type something.")
+        if max_new_tokens < 1:
+            raise InvalidInput(f"A reply of {max_new_tokens} tokens is none", "Allow at least 1.")
         limit = self.model.max_tokens
-        new = len(self.model.chat.encode(text))
+        new = len(self.model.chat.encode(text + (self._pending_system or "")))
         taken = self.model.profile.at(new + SMALLEST_EXCHANGE)
         if taken > self.context_budget:
             raise BudgetExceeded(
@@ -345,12 +369,27 @@ class Session:
                 smallest=taken,
             )
         needed = new + max_new_tokens + RESERVE
-        if limit is None or len(self._live) + needed <= limit:
-            return
+        if limit is None or len(draft.live) + needed <= limit:
+            return False
         if needed >= limit:
             raise InvalidInput(
-                f"The message has {new} tokens; with a reply of up to {max_new_tokens} that is more than the {limit} "
-                f"positions of {self.model.name}",
-                "Send less text at once.",
+                f"The message has {new} tokens; with a reply of up to {max_new_tokens} and the {RESERVE} that are kept "
+                f"free that is more than the {limit} positions of {self.model.name}",
+                "Send less text at once, or allow a shorter reply (--max-tokens).",
             )
-        self.compact(budget=int(AIM * self.model.profile.at(limit - needed)))
+        profile = self.model.profile
+        self._compact(draft, profile.at(int(AIM * (limit - needed))), profile.at(limit - needed), None)
+        return True
+
+
+def at_rest(codec: KVCompressor, snapshot: CacheSnapshot) -> tuple[CacheSnapshot, str]:
+    """The snapshot as it is stored, and why the codec could not be used, if so.
+
+    An evicting codec cannot choose among what is left of an earlier eviction, which is what a session holds once it was
+    opened again: then only its quantizing part is used. The turn must not be lost over it.
+    """
+    try:
+        return codec.compress(snapshot, None), ""
+    except (InvalidInput, UnsupportedModel) as error:
+        rest = codec.quantizer if isinstance(codec, Chain) else Identity()
+        return rest.compress(snapshot, None), error.message
