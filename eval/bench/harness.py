@@ -36,7 +36,9 @@ class Goal:
 
     def value(self, ours: float, peer: float) -> float:
         """The number that the goal bounds, from the two medians."""
-        return {"ratio": ours / peer, "speedup": peer / ours}.get(self.kind, ours)
+        if self.kind == "ratio":
+            return ours / peer
+        return peer / ours if self.kind == "speedup" else ours
 
     def met(self, ours: float, peer: float) -> bool:
         """Whether it is inside the bound."""

@@ -83,7 +83,7 @@ class Backend:
             with self.blobs.alone(timeout=0):
                 for blob_id in tuple(self.unused):
                     if not self.index.uses_blob(blob_id):
-                        self.blobs.delete(blob_id)
+                        self.blobs.drop(blob_id)
                     self.unused.discard(blob_id)
         except StoreBusy:
             return  # they stay in `unused`

@@ -34,6 +34,9 @@ class BlobStore(Protocol):
     def delete(self, blob_id: str) -> int:
         """Remove a blob; the bytes freed, 0 where it was gone. Call it `alone`."""
 
+    def drop(self, blob_id: str) -> None:
+        """Remove a blob without waiting for its space; gone already is fine. Call it `alone`."""
+
     def quarantine(self, blob_id: str) -> None:
         """Take a damaged blob out of use without deleting it; gone already is fine."""
 
