@@ -1,4 +1,4 @@
-"""A snapshot as the bytes of a safetensors file, and back, without copying a tensor.
+"""A snapshot as the bytes of a safetensors file, and back, no tensor copied on the way.
 
 Any safetensors reader opens the file. memkv reads it strictly: safetensors parses safely but lets duplicate keys pass
 and says nothing of what the tensors must be. Checksums are the store's business; here everything is checked that a
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -36,8 +36,11 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 LENGTH_BYTES = 8
 MAX_HEADER = 16 * 2**20  # a header grows with layers, not with tokens: 100 layers take about 50 KB
-ALIGNMENT = 64  # so that tensors start on cache lines when the file is read into an aligned buffer
+ALIGNMENT = 64  # so that tensors start on cache lines for readers that map the file
 TOKENS = "token_ids"
+# Puts the next bytes of the file into a buffer.
+Fill = Callable[[memoryview], None]
+
 KINDS = frozenset({"full", "sliding", "latent", "indexed", "linear", "hybrid", "hybrid_sliding", "empty"})
 
 
@@ -79,30 +82,45 @@ def describe(snapshot: CacheSnapshot) -> dict[str, Any]:
     }
 
 
-def from_buffer(data: memoryview) -> CacheSnapshot:
-    """The snapshot in `data`; its tensors are views of `data`, which must stay unchanged.
+def read_snapshot(fill: Fill, length: int) -> CacheSnapshot:
+    """The snapshot in a file of `length` bytes, whose next bytes `fill` puts into a buffer.
+
+    Each tensor is read to where it stays, in storage of its own: the allocator can reuse memory, and a layer that the
+    conversation replaces is freed alone.
 
     Raises:
         DamagedBlob: not a memkv snapshot, truncated, or inconsistent; the message says where.
     """
     try:
-        return parse(data)
+        return parse(fill, length)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, RuntimeError) as error:
         raise damaged(f"its header is inconsistent ({type(error).__name__}: {error})") from error
 
 
-def parse(data: memoryview) -> CacheSnapshot:
-    """`from_buffer` before unexpected errors get their name."""
-    if len(data) < LENGTH_BYTES:
+def from_buffer(data: memoryview) -> CacheSnapshot:
+    """The snapshot in `data`, copied out of it. Raises as `read_snapshot`."""
+    done = 0
+
+    def fill(buffer: memoryview) -> None:
+        nonlocal done
+        buffer[:] = data[done : done + len(buffer)]
+        done += len(buffer)
+
+    return read_snapshot(fill, len(data))
+
+
+def parse(fill: Fill, length: int) -> CacheSnapshot:
+    """`read_snapshot` before unexpected errors get their name."""
+    if length < LENGTH_BYTES:
         raise damaged("it is shorter than a header")
-    length = int.from_bytes(data[:LENGTH_BYTES], "little")
-    if length > min(MAX_HEADER, len(data) - LENGTH_BYTES):
-        raise damaged(f"its header claims {length} bytes")
-    header = json.loads(bytes(data[LENGTH_BYTES : LENGTH_BYTES + length]), object_pairs_hook=no_duplicates)
+    size = int.from_bytes(take_bytes(fill, LENGTH_BYTES), "little")
+    if size > min(MAX_HEADER, length - LENGTH_BYTES):
+        raise damaged(f"its header claims {size} bytes")
+    header = json.loads(take_bytes(fill, size), object_pairs_hook=no_duplicates)
     about = json.loads(header.pop("__metadata__")["memkv"], object_pairs_hook=no_duplicates)
     if about["format"] != FORMAT_VERSION:
         raise damaged(f"it has format {about['format']}, this memkv reads {FORMAT_VERSION}")
-    tensors = read_tensors(header, data[LENGTH_BYTES + length :])
+    tensors = read_tensors(header, fill, length - LENGTH_BYTES - size)
     tokens = tensors.pop(TOKENS)
     if tokens.dtype != torch.int32 or tokens.dim() != 1:
         raise damaged("its token ids are not a list of 32-bit integers")
@@ -117,8 +135,15 @@ def parse(data: memoryview) -> CacheSnapshot:
     return CacheSnapshot(layers, tuple(tokens.tolist()), Fingerprint(**fingerprint), held, tuple(codecs))
 
 
-def read_tensors(header: Mapping[str, Any], data: memoryview) -> dict[str, Tensor]:
-    """Views into `data` by name; offsets must cover it without gap or overlap, as safetensors demands."""
+def take_bytes(fill: Fill, count: int) -> bytes:
+    """The next `count` bytes."""
+    buffer = bytearray(count)
+    fill(memoryview(buffer))
+    return bytes(buffer)
+
+
+def read_tensors(header: Mapping[str, Any], fill: Fill, length: int) -> dict[str, Tensor]:
+    """Tensors by name; their offsets must cover `length` bytes without gap or overlap, as safetensors demands."""
     tensors: dict[str, Tensor] = {}
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
@@ -126,18 +151,15 @@ def read_tensors(header: Mapping[str, Any], data: memoryview) -> dict[str, Tenso
         dtype, shape = DTYPES[entry["dtype"]], entry["shape"]
         if not all(type(n) is int and n >= 0 for n in (start, stop, *shape)):
             raise damaged(f"{name} has a shape or offset that is no count")
-        size = math.prod(shape) * dtype.itemsize
-        if start != end or stop - start != size or stop > len(data):
+        # Before anything is allocated: no file makes memkv take more memory than the file has bytes.
+        if start != end or stop - start != math.prod(shape) * dtype.itemsize or stop > length:
             raise damaged(f"the bytes of {name} are not where its header says")
+        tensors[name] = torch.empty(shape, dtype=dtype)
+        if stop > start:
+            fill(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
         end = stop
-        if size == 0:
-            tensors[name] = torch.empty(shape, dtype=dtype)
-        else:
-            flat = torch.frombuffer(data, dtype=torch.uint8, count=size, offset=start)
-            aligned = flat if flat.data_ptr() % dtype.itemsize == 0 else flat.clone()
-            tensors[name] = aligned.view(dtype).reshape(shape)
-    if end != len(data):
-        raise damaged(f"{len(data) - end} bytes follow the last tensor")
+    if end != length:
+        raise damaged(f"{length - end} bytes follow the last tensor")
     return tensors
 
 

@@ -22,7 +22,7 @@ from eval.bench.conversation import commit_cache
 from eval.bench.harness import ROOT, Bench, Goal, Row, take_turns
 from memkv import MemoryStore
 from memkv.embedded import gguf_file
-from memkv.snapshot_file import from_buffer
+from memkv.snapshot_file import read_snapshot
 from memkv.store.tenant import TenantStore
 
 PEER_PYTHON = ROOT / ".venv-peers/bin/python"
@@ -95,7 +95,7 @@ class Ours:
         start = time.perf_counter()
         self.record = commit_cache(self.model, self.tenant, self.record, live)
         saved = time.perf_counter()
-        restored = self.model.restore(from_buffer(self.tenant.read_blob("bench")))
+        restored = self.model.restore(self.tenant.take_blob("bench", None, read_snapshot))
         loaded = time.perf_counter()
         assert torch.equal(restored.cache.layers[0].keys, live.cache.layers[0].keys)
         assert self.record.blob is not None

@@ -16,7 +16,7 @@ from memkv.model import HybridModel, Progress
 from memkv.session.answering import read
 from memkv.session.records import Opened
 from memkv.snapshot import Fingerprint
-from memkv.snapshot_file import from_buffer
+from memkv.snapshot_file import read_snapshot
 from memkv.store import NewEvent, SessionRecord, TenantStore
 
 # A rebuilt context aims below its limit, or the first turn would compact again.
@@ -116,12 +116,12 @@ def restore(model: HybridModel, tenant: TenantStore, record: SessionRecord, rebu
         if not rebuild:
             raise mismatch
         raise Stale(mismatch.message)
-    data = tenant.read_blob(record.name, record.head)
+    snapshot = tenant.take_blob(record.name, record.head, read_snapshot)
     try:
-        snapshot = decompress(from_buffer(data))
+        snapshot = decompress(snapshot)
         if token_bytes(snapshot.token_ids) != record.tokens:
             raise DamagedBlob("The stored cache belongs to other text", "It will be rebuilt from the stored text.")
-        return model.restore(snapshot), len(data)
+        return model.restore(snapshot), record.blob.length
     except (DamagedBlob, FingerprintMismatch) as error:
         # The record's fingerprint fitted, so one inside the blob that does not is damage too.
         if tenant.session(record.name).head == record.head:

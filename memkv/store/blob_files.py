@@ -1,13 +1,12 @@
 """Blobs as files: `blobs/ab/abcd...`, written once, never rewritten in place.
 
-A write goes temp file -> fsync -> rename -> fsync of the folders, hashed on the way. A read goes into fresh anonymous
-memory, hashed on the way: never mmap of the file itself, which kills the process when the file is cut underneath.
+A write goes temp file -> fsync -> rename -> fsync of the folders, hashed on the way. A read goes into the process's own
+memory, hashed on the way: never mmap of the file, which kills the process when the file is cut underneath.
 """
 
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import secrets
 import shutil
@@ -20,16 +19,13 @@ from threading import Thread
 from blake3 import blake3
 
 from memkv.errors import DamagedBlob, DamagedStore, NotFound, StorageFull
+from memkv.store.blob_source import REBUILD, BlobSource, Take, Taken
 from memkv.store.file_lock import FileLock
-from memkv.store.hashed_write import CHUNK, write_hashed
+from memkv.store.hashed_write import write_hashed
 from memkv.store.records import BlobRef, Buffer
 
 RESERVE = 1 << 20
-# All pages at once, where the system can, instead of a fault for each. Not huge ones: they take half the time when the
-# kernel has some at hand, and ten times as long when it has to make them.
-FRESH = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-REBUILD = "The text is safe: open the session and memkv rebuilds its cache from the text."
 
 
 class FileBlobs:
@@ -91,29 +87,18 @@ class FileBlobs:
             raise
         return ref
 
-    def read(self, key: bytes, ref: BlobRef) -> memoryview:
-        """Read into fresh memory and hash each chunk right after it arrives."""
+    def read(self, key: bytes, ref: BlobRef, take: Take[Taken]) -> Taken:
+        """Hand the bytes to `take` as they come; what it made of them counts only if the checksum is right."""
         with self._open(ref) as descriptor:
-            memory = mmap.mmap(-1, ref.length, flags=FRESH)
-            view, hasher, done = memoryview(memory), blake3(key=key), 0
-            while done < ref.length:
-                count = os.preadv(descriptor, [view[done : done + CHUNK]], done)
-                if count == 0:
-                    raise DamagedBlob(f"Blob {ref.id[:12]} ends at byte {done} of {ref.length}", REBUILD)
-                hasher.update(view[done : done + count])
-                done += count
-        if hasher.hexdigest() != ref.id:
-            raise DamagedBlob(f"Blob {ref.id[:12]} does not have its checksum", REBUILD)
-        return view
+            source = BlobSource(descriptor, ref, blake3(key=key))
+            taken = take(source.fill, ref.length)
+            source.finish()
+        return taken
 
     def check(self, key: bytes, ref: BlobRef) -> None:
         """Hash through one small buffer."""
-        hasher, buffer = blake3(key=key), bytearray(CHUNK)
         with self._open(ref) as descriptor:
-            while count := os.readv(descriptor, [buffer]):
-                hasher.update(memoryview(buffer)[:count])
-        if hasher.hexdigest() != ref.id:
-            raise DamagedBlob(f"Blob {ref.id[:12]} does not have its checksum", REBUILD)
+            BlobSource(descriptor, ref, blake3(key=key)).finish()
 
     @contextmanager
     def _open(self, ref: BlobRef) -> Iterator[int]:

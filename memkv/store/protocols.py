@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from memkv.store.blob_source import Take, Taken
 from memkv.store.records import BlobRef, Buffer, Event, Memory, Problem, SessionInfo, SessionRecord, Tenant, Usage
 
 
@@ -25,8 +26,8 @@ class BlobStore(Protocol):
     def put(self, key: bytes, chunks: Iterable[Buffer]) -> BlobRef:
         """Store the concatenation of `chunks`, durably. Raises StorageFull; what `chunks` raises leaves nothing."""
 
-    def read(self, key: bytes, ref: BlobRef) -> memoryview:
-        """The verified bytes in fresh writable memory, its start 64-byte aligned. Raises NotFound, DamagedBlob."""
+    def read(self, key: bytes, ref: BlobRef, take: Take[Taken]) -> Taken:
+        """What `take` makes of the bytes, once they are verified. Raises NotFound, DamagedBlob, what `take` raises."""
 
     def check(self, key: bytes, ref: BlobRef) -> None:
         """Verify without keeping the bytes in memory. Raises NotFound, DamagedBlob."""

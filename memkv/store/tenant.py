@@ -11,6 +11,7 @@ from typing import Any
 from memkv.errors import Conflict, DamagedBlob, InvalidInput, NotFound
 from memkv.store import archive, forget, maintenance
 from memkv.store.backend import Backend
+from memkv.store.blob_source import Take, Taken, whole
 from memkv.store.commit import Turn, commit
 from memkv.store.names import check_name, to_json
 from memkv.store.records import Buffer, Event, Memory, NewEvent, NewMemory, SessionInfo, SessionRecord, Tenant, Usage
@@ -114,7 +115,13 @@ class TenantStore:
         return commit(self._backend, self.id, session, expected_head, turn, blob)
 
     def read_blob(self, session: str, head: int | None = None) -> memoryview:
-        """The session's KV bytes, verified, in fresh writable memory that starts on a page boundary.
+        """The session's KV bytes, verified, in writable memory. Raises as `take_blob`."""
+        return self.take_blob(session, head, whole)
+
+    def take_blob(self, session: str, head: int | None, take: Take[Taken]) -> Taken:
+        """What `take(fill, length)` makes of the session's KV bytes, once they are verified.
+
+        `fill` puts the next bytes into a buffer, so that each tensor is read to where it stays.
 
         Raises:
             DamagedBlob: it failed a check; it is in quarantine now, and the session goes on from its text.
@@ -127,7 +134,7 @@ class TenantStore:
         if record.blob is None:
             raise NotFound(f"Session {session!r} has no stored cache", "Rebuild it from the text.")
         try:
-            return self._backend.blobs.read(self.limits.key, record.blob)
+            return self._backend.blobs.read(self.limits.key, record.blob, take)
         except (DamagedBlob, NotFound) as error:
             if self.session(session).head != record.head:
                 raise Conflict(f"Session {session!r} moved while it was read", "Open the session again.") from error
