@@ -21,8 +21,9 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	$(BIN)/memkv demo
 
+# Two processes with one thread each: tiny models gain nothing from more.
 test: $(READY)
-	$(BIN)/python -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

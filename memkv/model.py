@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memkv import pretrained
+from memkv.adapters import load_adapter, switch_adapter
 from memkv.attention import use_biased_attention
 from memkv.cache_size import CacheProfile, find_module_state, profile, read_module_state
 from memkv.continuation import Continuation, check_continuation
@@ -294,36 +294,24 @@ class HybridModel:
         """Add a PEFT adapter from a local folder, switched off until `use_adapter(name)`.
 
         Raises:
-            ModelUnavailable: no adapter there, or one for another model.
+            ModelUnavailable: no adapter there, a damaged one, or one for another model; nothing was changed.
+            InvalidInput: the name is taken.
         """
         if name in self._adapters:
             raise InvalidInput(f"An adapter {name!r} is loaded already", "Give it another name.")
         try:
-            found = self.hf.load_adapter(str(path), adapter_name=name)
-            if wrong := [*found.missing_keys, *found.unexpected_keys, *found.mismatched_keys]:
-                raise ValueError(f"{len(wrong)} of its tensors do not fit this model, the first is {wrong[0]}")
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            # What was put in so far must not stay active: it would change the base model's answers.
-            if name in getattr(self.hf, "peft_config", {}):
-                self.hf.delete_adapter(name)
-            self.use_adapter(self.adapter)
-            raise ModelUnavailable(
-                f"No usable adapter in {path}: {error}", "Give a folder that PEFT wrote for this model."
-            ) from error
-        self._adapters[name] = f"{name}:{adapter_hash(self.hf, name)}"
-        self.use_adapter(self.adapter)
+            load_adapter(self.hf, path, name)
+            self._adapters[name] = f"{name}:{adapter_hash(self.hf, name)}"
+        finally:
+            switch_adapter(self.hf, self.adapter)
 
     def use_adapter(self, name: str | None) -> None:
-        """Switch to adapter `name`, or to the base weights with None. A conversation stays with one adapter."""
-        if name is None:
-            if getattr(self.hf, "peft_config", None):  # set by the first adapter, gone with the last
-                self.hf.disable_adapters()
-        else:
-            try:
-                self.hf.enable_adapters()
-                self.hf.set_adapter(name)
-            except ValueError as error:
-                raise ModelUnavailable(f"Adapter {name!r} is not loaded", "Call load_adapter() first.") from error
+        """Switch to adapter `name`, or to the base weights with None. A conversation stays with one adapter.
+
+        Raises:
+            ModelUnavailable: it is not loaded.
+        """
+        switch_adapter(self.hf, name)
         self.adapter = name
 
     @contextmanager

@@ -63,7 +63,7 @@ class Terminal:
             command, stdin=follower, stdout=follower, stderr=follower, start_new_session=True, close_fds=True
         )
         os.close(follower)
-        self.seen = ""
+        self.seen = self.log = ""
 
     def type(self, text: str) -> None:
         os.write(self.leader, text.encode())
@@ -75,9 +75,11 @@ class Terminal:
             assert time.monotonic() < until, f"no {text!r} in {self.seen!r}"
             if select.select([self.leader], [], [], 0.2)[0]:
                 try:
-                    self.seen += os.read(self.leader, 4096).decode(errors="replace")
+                    new = os.read(self.leader, 4096).decode(errors="replace")
                 except OSError:
-                    self.seen += "(closed)"
+                    new = "(closed)"
+                self.seen += new
+                self.log += new
         self.seen = self.seen.partition(text)[2]
 
     def end(self) -> None:
@@ -115,6 +117,7 @@ def test_ctrl_c_cuts_the_reply_kill_loses_only_the_unfinished_turn(store_folder:
         memory["text"]
         for memory in json.loads(memkv("memory", "ls", "s", "--json", "--store", str(store_folder)).stdout)
     ]
+    assert texts[1][:40] in terminal.log.replace("\r\n", "\n")  # streamed in one piece, not a token a line
     assert "The keeper is called Mo." in texts
     assert "And a longer one." not in texts
     assert json.loads(memkv("memory", "verify", "--json", "--store", str(store_folder)).stdout) == []
