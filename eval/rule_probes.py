@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from math import exp
 
 from memkv.chat.policies import POLICIES, Policy, Probe
+from memkv.chat.probing import rank
 from memkv.live import LiveCache
 from memkv.model import HybridModel
 from memkv.turns import Message
 
-__all__ = ["POLICIES", "Policy", "Probe", "Score", "ask_all", "conversation", "question_tokens"]
+__all__ = ["POLICIES", "Policy", "Probe", "Score", "ask_all", "conversation"]
 
 REPLY = "Understood. I will keep these rules."
 SMALL_TALK = (Message(role="user", content="Good morning."), Message(role="assistant", content="Good morning!"))
@@ -56,22 +57,11 @@ def conversation(model: HybridModel, policy: Policy | None, filler: str = "") ->
     return model.chat.encode(model.chat.stable(messages))
 
 
-def question_tokens(model: HybridModel, question: str) -> list[int]:
-    """Tokens of one more question and the opened reply, after any conversation at a turn boundary."""
-    chat = model.chat
-    asked = chat.render([*SMALL_TALK, Message(role="user", content=question)], open_reply=True)
-    return chat.encode(asked[len(chat.stable(list(SMALL_TALK))) :])
-
-
 def ask_all(model: HybridModel, live: LiveCache, probes: Iterable[Probe]) -> Score:
     """Ask every probe after `live`, which is left as it was."""
     right, probability = [], []
     for probe in probes:
-        fork = live.fork()
-        model.extend(fork, question_tokens(model, probe.question))
-        options = [model.chat.encode(option) for option in probe.options]
-        sums = model.log_probs(fork, options)
-        means = [total / len(option) for total, option in zip(sums, options, strict=True)]
+        means = rank(model, live, probe)
         right.append(means.index(max(means)) == probe.answer)
         probability.append(softmax_share(means, probe.answer))
     return Score(tuple(right), tuple(probability))

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from memkv.chat.demo_text import FILLER
-from memkv.chat.policies import POLICIES, Probe
+from memkv.chat.policies import POLICIES
+from memkv.chat.probing import knows, read_question
 from memkv.chat.terminal import emit
 from memkv.compress import codec, decompress
 from memkv.live import LiveCache
@@ -36,30 +35,9 @@ CODECS = ("identity", "fp8", "int8", "int4", "kvzip:0.5+int4")
 POLICY = POLICIES[0]
 
 
-def ask(model: HybridModel, live: LiveCache, probe: Probe) -> bool:
-    """Whether the model ranks the right answer first, by likelihood a token, on a fork of the conversation."""
-    chat = model.chat
-    fork = live.fork()
-    read_question(model, fork, probe.question)
-    options = [chat.encode(option) for option in probe.options]
-    sums = model.log_probs(fork, options)
-    means = [total / len(option) for total, option in zip(sums, options, strict=True)]
-    return means.index(max(means)) == probe.answer
-
-
-def read_question(model: HybridModel, live: LiveCache, question: str) -> Tensor:
-    """Ask and open a reply; returns the logits of its first token (V).
-
-    Any conversation that is at a turn boundary renders its next question alike, so one exchange stands for it.
-    """
-    so_far = [Message(role="user", content="x"), Message(role="assistant", content="y")]
-    asked = model.chat.render([*so_far, Message(role="user", content=question)], open_reply=True)
-    return model.extend(live, model.chat.encode_rest(model.chat.stable(so_far), asked))
-
-
 def answers(model: HybridModel, live: LiveCache) -> list[bool]:
     """One result a probe."""
-    return [ask(model, live, probe) for probe in POLICY.probes]
+    return [knows(model, live, probe) for probe in POLICY.probes]
 
 
 def proof(model: HybridModel, live: LiveCache) -> dict[str, Any]:
@@ -89,6 +67,8 @@ def teach(store: str) -> None:
                     "events": [event.kind for event in reply.events],
                 }
             )
+            if text == POLICY.text:
+                emit({"step": "taught", "right": answers(model, session.fork())})
         emit({"step": "probes", "right": answers(model, session.fork())})
         emit({"step": "proof", **proof(model, session.fork()), "length": session.tokens})
         # Never finishes: the parent sends SIGKILL when the first word of this reply arrives.

@@ -123,8 +123,10 @@ def tell_teaching(show: Console, line: dict[str, Any], turn: int) -> None:
             f"cache {format_bytes(line['cache']):>8}, on disk {format_bytes(line['disk']):>8}"
         )
         show.print(f"{'model':>10}: {short(line['reply'])}", style="dim", markup=False)
+    elif line["step"] == "taught":
+        show.print(f"{'probes':>10}: {score(line)} right, just after it was taught", style="bold")
     elif line["step"] == "probes":
-        show.print(f"{'probes':>10}: {score(line)} of the rules' probes right before the kill", style="bold")
+        show.print(f"{'probes':>10}: {score(line)} right after all that talk, before the kill", style="bold")
 
 
 def tell_recalling(show: Console, line: dict[str, Any]) -> None:
@@ -135,7 +137,7 @@ def tell_recalling(show: Console, line: dict[str, Any]) -> None:
             f"{format_bytes(line['blob_bytes'])} in {line['seconds'] * 1000:.0f} ms"
         )
     elif line["step"] == "probes":
-        show.print(f"{score(line)} of the rules' probes right after the restore", style="bold")
+        show.print(f"probes: {score(line)} right after the restore", style="bold")
 
 
 def judge(show: Console, first: Story, second: Story) -> bool:

@@ -113,14 +113,12 @@ def test_ctrl_c_cuts_the_reply_kill_loses_only_the_unfinished_turn(store_folder:
     terminal.end()
     opened, reply = chat(store_folder, "Go on.", options=("--session", "s"))
     assert (opened["how"], opened["prefilled_tokens"]) == ("restored", 0)
-    texts = [
-        memory["text"]
-        for memory in json.loads(memkv("memory", "ls", "s", "--json", "--store", str(store_folder)).stdout)
-    ]
+    listed = json.loads(memkv("memory", "ls", "s", "--json", "--store", str(store_folder)).stdout)
+    texts = [memory["text"] for memory in listed["memories"]]
     assert texts[1][:40] in terminal.log.replace("\r\n", "\n")  # streamed in one piece, not a token a line
     assert "The keeper is called Mo." in texts
     assert "And a longer one." not in texts
-    assert json.loads(memkv("memory", "verify", "--json", "--store", str(store_folder)).stdout) == []
+    assert json.loads(memkv("memory", "verify", "--json", "--store", str(store_folder)).stdout) == {"problems": []}
 
 
 def test_doctor_finds_nothing_wrong_here(store_folder: Path) -> None:
