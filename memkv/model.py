@@ -67,7 +67,15 @@ class HybridModel:
         self._takes_positions = "position_ids" in parameters
         self._takes_logits_to_keep = "logits_to_keep" in parameters
         self._held_slots: tuple[tuple[str, str], ...] = ()
-        self._held_slots = find_module_state(model, lambda: self._forward(self._probe_ids(2), self._fresh_cache(), 0))
+        try:
+            self._held_slots = find_module_state(
+                model, lambda: self._forward(self._probe_ids(2), self._fresh_cache(), 0)
+            )
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UnsupportedModel(
+                f"{type(model).__name__} does not run with a transformers DynamicCache ({error})",
+                "`memkv measure` may still measure it; chat and snapshots need a model with cache layers.",
+            ) from error
         probe = self._probe_layers()
         self.layer_kinds: tuple[LayerKind, ...] = tuple(state.kind for state in probe)
         self._layouts = tuple(layout_of(state) for state in probe)
