@@ -68,9 +68,7 @@ class HybridModel:
         self._takes_logits_to_keep = "logits_to_keep" in parameters
         self._held_slots: tuple[tuple[str, str], ...] = ()
         try:
-            self._held_slots = find_module_state(
-                model, lambda: self._forward(self._probe_ids(2), self._fresh_cache(), 0)
-            )
+            self._held_slots = find_module_state(model, self._probe_layers)
         except (ValueError, TypeError, AttributeError) as error:
             raise UnsupportedModel(
                 f"{type(model).__name__} does not run with a transformers DynamicCache ({error})",
