@@ -82,7 +82,9 @@ def test_a_flipped_bit_is_damage_or_other_numbers_never_a_crash(bamba, position:
         live = model.restore(from_buffer(memoryview(hurt)))
     except MemkvError:
         return
-    model.extend(live, [7])
+    before = len(live)
+    assert model.extend(live, [7]).shape == (128,)
+    assert len(live) == before + 1
 
 
 @settings(max_examples=60, deadline=None)
