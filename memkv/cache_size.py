@@ -203,9 +203,9 @@ def read_module_state(model: nn.Module, slots: Iterable[tuple[str, str]]) -> dic
     return {name: value for name, value in held.items() if isinstance(value, Tensor)}
 
 
-def held_entries(model: nn.Module, slots: Iterable[tuple[str, str]]) -> Iterator[Entry]:
-    """The entries of state that `model` holds in its modules; the layer is the first number in the module's name."""
-    for name, tensor in read_module_state(model, slots).items():
+def held_entries(held: Mapping[str, Tensor]) -> Iterator[Entry]:
+    """The entries of `read_module_state`'s answer; the layer is the first number in a module's name."""
+    for name, tensor in held.items():
         layer = next((int(part) for part in name.split(".") if part.isdigit()), -1)
         yield layer, "conv" if "conv" in name.rpartition(".")[2] else "recurrent", tensor
 
@@ -242,7 +242,9 @@ def profile(
     def run(n_tokens: int, slots: tuple[tuple[str, str], ...] = (), decode: int = 0) -> None:
         for total, state in prefill(model, n_tokens, decode):
             on_run(total, state)
-            runs[total] = measure_named([*entries(state, plain="recurrent"), *held_entries(model, slots)])
+            runs[total] = measure_named(
+                [*entries(state, plain="recurrent"), *held_entries(read_module_state(model, slots))]
+            )
 
     slots = find_module_state(model, lambda: run(next(prompts)))
     if slots:  # the first two runs did not know of the state outside the cache

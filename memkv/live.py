@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
-from memkv.cache_size import CacheSize, Kind, entries, measure_named
+from memkv.cache_size import CacheSize, entries, held_entries, measure_named
 from memkv.layers import AnyLayer
 
 
@@ -36,7 +36,7 @@ class LiveCache:
 
     def size(self) -> CacheSize:
         """Measured bytes of everything this conversation keeps in memory."""
-        return measure_named([*entries(self.cache), *((-1, held_kind(n), tensor) for n, tensor in self.held.items())])
+        return measure_named([*entries(self.cache), *held_entries(self.held)])
 
     def fork(self) -> LiveCache:
         """An independent copy that costs the recurrent state only: attention tensors are shared until replaced."""
@@ -44,11 +44,6 @@ class LiveCache:
         cache.layers = [fork_layer(layer) for layer in self.cache.layers]
         held = {name: tensor.clone() for name, tensor in self.held.items()}
         return dataclasses.replace(self, cache=cache, token_ids=list(self.token_ids), held=held)
-
-
-def held_kind(name: str) -> Kind:
-    """Kind of a module-held state by the word in its attribute name."""
-    return "conv" if "conv" in name.rsplit(".", 1)[-1] else "recurrent"
 
 
 def fork_layer(layer: AnyLayer) -> AnyLayer:

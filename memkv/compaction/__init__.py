@@ -9,7 +9,6 @@ from memkv.compaction.base import (
     Item,
     LedgerEntry,
     LossLedger,
-    compact_within,
     to_messages,
 )
 from memkv.compaction.pinned import Pinned
@@ -27,7 +26,6 @@ __all__ = [
     "Pinned",
     "Summary",
     "Truncate",
-    "compact_within",
     "strategy",
     "to_messages",
 ]

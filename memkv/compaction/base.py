@@ -107,26 +107,12 @@ class CompactionStrategy(Protocol):
     def name(self) -> str:
         """As it is chosen and logged."""
 
-    def compact(self, context: Context, budget: int) -> Compaction:
-        """A context of at most `budget` cache bytes.
+    def compact(self, context: Context, aim: int, most: int) -> Compaction:
+        """A context of at most `aim` cache bytes, or, where what must stay is larger, of as little as that allows.
 
         Raises:
-            BudgetExceeded: what may not be dropped is larger than the budget; `smallest` says by how much.
+            BudgetExceeded: what must stay is larger than `most` bytes; `smallest` says how large it is.
         """
-
-
-def compact_within(strategy: CompactionStrategy, context: Context, aim: int, most: int) -> Compaction:
-    """Compact to `aim` bytes, or to as little as what must stay allows, if that is at most `most`.
-
-    Raises:
-        BudgetExceeded: what must stay is larger than `most`.
-    """
-    try:
-        return strategy.compact(context, aim)
-    except BudgetExceeded as error:
-        if error.smallest > most:
-            raise
-        return strategy.compact(context, error.smallest)
 
 
 def to_messages(model: HybridModel, items: Sequence[Item]) -> list[Message]:
@@ -154,21 +140,32 @@ def alternating(items: Sequence[Item]) -> list[Message]:
     return spoken
 
 
-def with_recent(context: Context, standing: Sequence[Item], budget: int) -> tuple[Item, ...]:
-    """`standing` followed by as many of the newest messages as fit, starting with a user's; none if none fits.
+def keep_recent(context: Context, standing: Sequence[Item], aim: int, most: int) -> Compaction:
+    """`standing` and as many of the newest messages as fit, with the ledger: how every strategy ends.
 
     Raises:
-        BudgetExceeded: not even `standing` fits.
+        BudgetExceeded: not even `standing` fits `most` bytes.
     """
+    items = with_recent(context, standing, aim, most)
+    before = context.live.size().payload
+    return Compaction(items, before, context.bytes_of(items), ledger_of(context.items, items))
+
+
+def with_recent(context: Context, standing: Sequence[Item], aim: int, most: int) -> tuple[Item, ...]:
+    """`standing` followed by as many of the newest messages as fit, starting with a user's; none if none fits."""
     messages = context.messages()
     starts = [index for index, item in enumerate(messages) if item.role == "user"]
-    for start in (*starts, len(messages)):
-        items = (*standing, *messages[start:])
-        smallest = context.bytes_of(items)
-        if smallest <= budget:
+    choices = [(*standing, *messages[start:]) for start in (*starts, len(messages))]
+    sizes = []
+    for items in choices:
+        sizes.append(context.bytes_of(items))
+        if sizes[-1] <= aim:
             return items
+    smallest = sizes[-1]
+    if smallest <= most:
+        return next(items for items, size in zip(choices, sizes, strict=True) if size <= smallest)
     raise BudgetExceeded(
-        f"What must stay in the context takes {format_bytes(smallest)} of cache, the budget is {format_bytes(budget)}",
+        f"What must stay in the context takes {format_bytes(smallest)} of cache, the budget is {format_bytes(most)}",
         f"Use a context budget of at least {smallest} bytes, or forget pinned rules.",
         smallest=smallest,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memkv.compaction.base import Compaction, Context, Item, ledger_of, with_recent
+from memkv.compaction.base import Compaction, Context, Item, keep_recent
 from memkv.compaction.rules import find_rules
 
 
@@ -11,12 +11,10 @@ class Pinned:
 
     name = "pinned"
 
-    def compact(self, context: Context, budget: int) -> Compaction:
+    def compact(self, context: Context, aim: int, most: int) -> Compaction:
         """See `CompactionStrategy.compact`."""
         standing = (*context.standing("system"), *pinned_rules(context), *context.standing("summary"))
-        items = with_recent(context, standing, budget)
-        before = context.live.size().payload
-        return Compaction(items, before, context.bytes_of(items), ledger_of(context.items, items))
+        return keep_recent(context, standing, aim, most)
 
 
 def pinned_rules(context: Context) -> tuple[Item, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memkv.compaction.base import Compaction, Context, Item, ledger_of, to_messages, with_recent
+from memkv.compaction.base import Compaction, Context, Item, keep_recent, to_messages
 from memkv.compaction.pinned import pinned_rules
 from memkv.turns import Message
 
@@ -31,7 +31,7 @@ class Summary:
         """`summary`, or `pinned+summary`."""
         return "pinned+summary" if self.pin_rules else "summary"
 
-    def compact(self, context: Context, budget: int) -> Compaction:
+    def compact(self, context: Context, aim: int, most: int) -> Compaction:
         """See `CompactionStrategy.compact`."""
         text = write_summary(context, self.max_tokens)
         rules = pinned_rules(context) if self.pin_rules else context.standing("rule")
@@ -39,9 +39,7 @@ class Summary:
         # All that the model had read, rules too: forgetting one of them has to take the summary along.
         read = tuple(item.n for item in context.items)
         summary = (Item(context.next_n + new, "summary", "", text, read),) if text else ()
-        items = with_recent(context, (*context.standing("system"), *rules, *summary), budget)
-        before = context.live.size().payload
-        return Compaction(items, before, context.bytes_of(items), ledger_of(context.items, items))
+        return keep_recent(context, (*context.standing("system"), *rules, *summary), aim, most)
 
 
 def write_summary(context: Context, max_tokens: int) -> str:
@@ -50,5 +48,5 @@ def write_summary(context: Context, max_tokens: int) -> str:
     before = to_messages(model, context.items)
     asked = [*before, Message(role="user", content=PROMPT)]
     fork = context.live.fork()
-    model.extend(fork, chat.encode(chat.render(asked, open_reply=True)[len(chat.stable(before)) :]))
+    model.extend(fork, chat.encode_rest(chat.stable(before), chat.render(asked, open_reply=True)))
     return chat.decode(list(model.generate(fork, max_tokens, stop_ids=chat.stop_ids))).strip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memkv.compaction.base import Compaction, Context, ledger_of, with_recent
+from memkv.compaction.base import Compaction, Context, keep_recent
 
 
 class Truncate:
@@ -10,8 +10,6 @@ class Truncate:
 
     name = "truncate"
 
-    def compact(self, context: Context, budget: int) -> Compaction:
+    def compact(self, context: Context, aim: int, most: int) -> Compaction:
         """See `CompactionStrategy.compact`."""
-        items = with_recent(context, context.standing("system", "rule", "summary"), budget)
-        before = context.live.size().payload
-        return Compaction(items, before, context.bytes_of(items), ledger_of(context.items, items))
+        return keep_recent(context, context.standing("system", "rule", "summary"), aim, most)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memkv.compaction import Context, Item, Truncate, compact_within, to_messages
+from memkv.compaction import Context, Item, Truncate, to_messages
 from memkv.compress import decompress
 from memkv.errors import Conflict, DamagedBlob, FingerprintMismatch, MemkvError
 from memkv.live import LiveCache
@@ -139,7 +139,7 @@ def rebuild_from_text(
     room = budget if limit is None else min(budget, model.profile.at(limit))
     if tokens and model.profile.at(tokens) > room:
         aim = model.profile.at(int(AIM * tokens_within(model, room)))
-        found = compact_within(Truncate(), Context(model, items, live, next_n), aim, room)
+        found = Truncate().compact(Context(model, items, live, next_n), aim, room)
         items = found.items
         before = model.profile.at(tokens)
         ledger = {"strategy": "truncate", "before": before, "after": found.after, "ledger": found.ledger.as_data()}

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from types import TracebackType
 
 from memkv.cache_size import CacheSize
-from memkv.compaction import Compaction, Context, Item, compact_within, to_messages
+from memkv.compaction import Compaction, Context, Item, to_messages
 from memkv.compaction import strategy as strategy_by_name
 from memkv.compress import Chain, Identity, KVCompressor
 from memkv.compress import codec as codec_by_name
@@ -288,7 +288,7 @@ class Session:
         present = {item.n for item in draft.items}
         pinned = (item for item in self._pinned_by_hand() if item.n not in present)
         context = Context(self.model, (*draft.items, *pinned), draft.live, next_n)
-        found = compact_within(chosen, context, aim, most)
+        found = chosen.compact(context, aim, most)
         live = self.model.new_cache()
         read(self.model, live, "", self.model.chat.stable(to_messages(self.model, found.items)))
         before, after = draft.live.size().payload, live.size().payload

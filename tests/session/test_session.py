@@ -377,6 +377,23 @@ def test_pinning_before_the_first_turn_keeps_the_system_prompt(tenant: TenantSto
     assert [item.kind for item in session.context] == ["system", "message", "message"]
 
 
+def test_a_summary_is_written_once_also_where_the_aim_cannot_be_met(
+    tenant: TenantStore, llama: HybridModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(llama, tenant, "s", strategy="summary")
+    talk(session, 4)
+    generate, written = HybridModel.generate, []
+
+    def counted(*args: object, **kwargs: object) -> Iterator[int]:
+        written.append(1)
+        return generate(*args, **kwargs)
+
+    monkeypatch.setattr(HybridModel, "generate", counted)
+    found = session.compact()
+    assert found.after > tenant.events("s", kind="compaction")[-1].data["budget"]
+    assert len(written) == 1
+
+
 def test_a_closed_session_does_not_write(tenant: TenantStore, llama: HybridModel) -> None:
     with Session(llama, tenant, "s") as session:
         talk(session, 1)
