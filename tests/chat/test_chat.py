@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.keeps_home]
 MEMKV = [sys.executable, "-m", "memkv.chat.cli"]
 PATIENCE = 120  # seconds; two busy cores
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")  # colours and cursor moves are no letters of a reply
 
 
 def chat(store: Path, *messages: str, options: tuple[str, ...] = ()) -> list[dict]:
@@ -82,6 +84,16 @@ class Terminal:
                 self.log += new
         self.seen = self.seen.partition(text)[2]
 
+    def wait_for_reply(self) -> None:
+        """Read until a reply has begun: a letter after what was read so far. The rest of it takes seconds."""
+        until = time.monotonic() + PATIENCE
+        while not any(letter.isalpha() for letter in CONTROL.sub("", self.seen)):
+            assert time.monotonic() < until, f"no reply in {self.seen!r}"
+            if select.select([self.leader], [], [], 0.2)[0]:
+                new = os.read(self.leader, 4096).decode(errors="replace")
+                self.seen += new
+                self.log += new
+
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -93,7 +105,7 @@ def test_ctrl_c_cuts_the_reply_kill_loses_only_the_unfinished_turn(store_folder:
     terminal.wait_for("> ")
     terminal.type("Write a long story about a lighthouse.\n")
     terminal.wait_for("lighthouse.")  # the echo
-    time.sleep(3)
+    terminal.wait_for_reply()
     os.kill(terminal.process.pid, signal.SIGINT)
     terminal.wait_for("tokens reused")
     terminal.wait_for("> ")
@@ -109,7 +121,7 @@ def test_ctrl_c_cuts_the_reply_kill_loses_only_the_unfinished_turn(store_folder:
     terminal.wait_for("> ")
     terminal.type("And a longer one.\n")
     terminal.wait_for("longer one.")
-    time.sleep(3)
+    terminal.wait_for_reply()
     terminal.end()
     opened, reply = chat(store_folder, "Go on.", options=("--session", "s"))
     assert (opened["how"], opened["prefilled_tokens"]) == ("restored", 0)
