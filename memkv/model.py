@@ -55,6 +55,7 @@ class HybridModel:
         self.name = name or model.config.name_or_path or model.config.model_type
         self.adapter: str | None = None
         self._adapters: dict[str, str] = {}  # name -> what the fingerprint says of it
+        self.packs_branches: bool | None = None  # found out by memkv.scoring at its first use
         parameters = inspect.signature(model.forward).parameters
         # Mamba models call it cache_params; some take it through **kwargs only.
         self._cache_argument = "cache_params" if "cache_params" in parameters else "past_key_values"
@@ -239,6 +240,28 @@ class HybridModel:
                     total += logp_TV.gather(1, torch.tensor(target, device=logp_TV.device)[:, None]).sum().item()
             sums.append(total)
         return sums
+
+    @torch.no_grad()
+    def packed_logits(
+        self, live: LiveCache, token_ids: Sequence[int], positions: Sequence[int], mask: Tensor, rows: Sequence[int]
+    ) -> Tensor:
+        """Logits (RV) at `rows` of tokens read after `live`, which is left as it was, at `positions` under `mask`.
+
+        `mask` (1, 1, T, held + T) is added to the attention scores. For plain attention caches (see `memkv.scoring`).
+
+        Raises:
+            InvalidInput: more tokens than the model has positions.
+            FingerprintMismatch: the conversation was read under another adapter.
+        """
+        self._check_usable(live)
+        self._check_tokens(live, list(token_ids)[: max(positions) + 1 - len(live)])
+        kwargs: dict[str, object] = {self._cache_argument: live.fork().cache, "use_cache": True}
+        if self._takes_positions:
+            kwargs["position_ids"] = torch.tensor([list(positions)], device=self.device)
+        if self._takes_logits_to_keep:
+            kwargs["logits_to_keep"] = torch.tensor(list(rows), device=self.device)
+        logits_TV: Tensor = self.hf(input_ids=self._ids(token_ids), attention_mask=mask, **kwargs).logits[0]
+        return logits_TV if self._takes_logits_to_keep else logits_TV[list(rows)]
 
     def _piece_length(self, already_read: int, tokens: int) -> int:
         """Tokens that the next pass may take. Where only single tokens continue exactly, the first pass takes all."""

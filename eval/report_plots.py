@@ -1,0 +1,376 @@
+"""The charts of the report: from an `Analysis` to SVG, each with one line of explanation and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from eval.analysis import Analysis
+from eval.breakdowns import Breakdown, Cell
+from eval.knowing import Knowing
+from eval.report_lines import (
+    FAMILIES,
+    Line,
+    budgets_of,
+    by_family,
+    leaders,
+    percent,
+    plain,
+    seconds,
+    share,
+    size,
+    tightest,
+    with_interval,
+)
+from eval.report_svg import WIDTH, DotRow, Drawing, Point, Scale, Series, dot_rows, draw, frame
+from eval.statistics import Estimate
+
+HEIGHT = 330.0
+LEFT, TOP, BOTTOM = 42.0, 14.0, 46.0
+SHAPES = {"ring": "○", "square": "■", "dot": "●", "diamond": "◆"}
+TITLES = {
+    "rounds": ("Survival against compaction rounds", "compactions in the whole conversation"),
+    "passed": ("Survival against compactions since the rule", "compactions since the rule was said last"),
+    "meetings": ("Survival against sessions", "sessions of the conversation"),
+    "sessions": ("Survival against sessions since the rule", "sessions begun since the rule was said"),
+    "delay": ("Survival against delay", "words said after the rule"),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One chart.
+
+    Attributes:
+        name: in links, unique.
+        says: what is shown, in a line or two.
+        source: rows and figures of the analysis that it was drawn from.
+        svg: the picture; empty where there is nothing to draw, and then `reason` says why.
+    """
+
+    name: str
+    title: str
+    says: str
+    source: str
+    svg: str = ""
+    reason: str = ""
+
+
+def figures(analysis: Analysis, lines: Sequence[Line]) -> list[Figure]:
+    """All charts in the order of the page."""
+    by_name = {(b.dimension, b.metric): b for b in analysis.breakdowns}
+    shown = [by_name[name, "survival"] for name in TITLES if (name, "survival") in by_name]
+    return [
+        frontier(lines, analysis),
+        *(tradeoff(lines, family) for family in ("text", "retrieval", "cache")),
+        *(over_levels(breakdown, leaders(lines)) for breakdown in shown),
+        made_up(lines),
+        unknowing(lines),
+        reliability(lines),
+        risk_coverage(lines),
+        ranking(lines),
+        latency(lines),
+    ]
+
+
+def shape_of(budget: float | None, budgets: Sequence[float]) -> str:
+    """A ring for the tightest budget, a dot for the widest, a square between, a diamond for none at all."""
+    if budget is None or not budgets:
+        return "diamond"
+    return "dot" if budget == budgets[-1] and len(budgets) > 1 else "ring" if budget == budgets[0] else "square"
+
+
+def key(budgets: Sequence[float]) -> str:
+    """What the marks mean."""
+    found = [f"{SHAPES[shape_of(budget, budgets)]} {share(budget)}" for budget in budgets]
+    return ", ".join([*found, f"{SHAPES['diamond']} no budget"])
+
+
+def tip(line: Line, estimate: Estimate) -> str:
+    """What a mark says when pointed at."""
+    return f"{line.label}: {with_interval(estimate)}, {size(line.row.cost.active_bytes)} active"
+
+
+def drawable(lines: Sequence[Line]) -> list[Line]:
+    """Those that have both bytes and a score; a logarithmic scale has no place for 0 bytes."""
+    return [line for line in lines if line.row.survival.value is not None and line.row.cost.active_bytes]
+
+
+def byte_chart(name: str, lines: Sequence[Line]) -> tuple[Drawing, Scale, Scale]:
+    """Axes of survival against bytes; the same for all families. Ceiling and floor as lines across."""
+    sizes = [line.row.cost.active_bytes or 1.0 for line in drawable(lines)]
+    drawing = Drawing(HEIGHT, name)
+    x = Scale(0.85 * min(sizes), 1.2 * max(sizes), LEFT, WIDTH - 92, log=True)
+    y = Scale(0.0, 1.0, HEIGHT - BOTTOM, TOP)
+    frame(
+        drawing,
+        x,
+        y,
+        [(x(tick), size(tick).replace(".00", "").replace(".0", "")) for tick in x.ticks()],
+        "bytes of live cache in front of a question, log scale",
+    )
+    for line in lines:
+        if line.row.system in ("full", "none") and line.row.survival.value is not None:
+            drawing.line(x.start, y(line.row.survival.value), x.end, y(line.row.survival.value), "guide")
+            words = "full context" if line.row.system == "full" else "no memory"
+            drawing.text(
+                x.start + 4, y(line.row.survival.value) - 8, f"{words} {percent(line.row.survival.value)}", "tick"
+            )
+    return drawing, x, y
+
+
+def frontier(lines: Sequence[Line], analysis: Analysis) -> Figure:
+    """All systems in one chart; those that nothing beats in both bytes and survival are labelled."""
+    title = "Rules surviving against active bytes: everything"
+    found = drawable(lines)
+    says = "Up and to the left is better. Labelled: what no other point beats in both (the Pareto frontier), joined by the line; the pale dots are beaten. Vertical lines: 95% intervals."
+    source = "rows.jsonl: active_bytes, right answers; Analysis.curve"
+    if not found:
+        return Figure("frontier", title, says, source, reason="no system has both bytes and a score")
+    best = {(point.system, point.budget) for point in analysis.curve if point.frontier}
+    drawing, x, y = byte_chart(title, lines)
+    ahead = sorted((line for line in found if line.key in best), key=lambda line: line.row.cost.active_bytes or 0.0)
+    steps = "".join(
+        f"{'M' if not n else 'H'}{x(p.row.cost.active_bytes or 1.0):.1f}{' ' if not n else 'V'}{y(p.row.survival.value or 0.0):.1f}"
+        for n, p in enumerate(ahead)
+    )
+    drawing.add("path", d=steps, class_="frontier path")
+    rest = [Series("", f"{line.family} pale", [byte_point(line, ())], False) for line in found if line.key not in best]
+    for series in rest:
+        point = series.points[0]
+        drawing.mark("dot", x(point.x), y(point.y), series.css, point.title)
+    draw(drawing, [Series(line.label, line.family, [byte_point(line, ())], False) for line in ahead], x, y)
+    return Figure("frontier", title, says, source, drawing.svg())
+
+
+def byte_point(line: Line, budgets: Sequence[float]) -> Point:
+    """One system and budget in a chart of survival against bytes."""
+    value = line.row.survival
+    shape = shape_of(line.row.budget, budgets) if budgets else "dot"
+    return Point(line.row.cost.active_bytes or 1.0, value.value or 0.0, value.low, value.high, shape, tip(line, value))
+
+
+def tradeoff(lines: Sequence[Line], family: str) -> Figure:
+    """One family against bytes, a line a system."""
+    title = f"Rules surviving against active bytes: {FAMILIES[family]}"
+    budgets = budgets_of(lines)
+    says = f"The same axes for one family; {key(budgets)}. Marks that would hide each other are set side by side."
+    source = "rows.jsonl: active_bytes, right answers; Analysis.overall (cost.active_bytes, survival)"
+    own = [line for line in drawable(lines) if line.family == family]
+    if not own:
+        return Figure(f"bytes-{family}", title, says, source, reason=f"no {FAMILIES[family]} in this run has a score")
+    drawing, x, y = byte_chart(title, lines)
+    systems: dict[str, list[Line]] = {}
+    for line in sorted(own, key=lambda line: line.row.cost.active_bytes or 0.0):
+        systems.setdefault(line.row.system, []).append(line)
+    series = [Series(name, family, [byte_point(line, budgets) for line in found]) for name, found in systems.items()]
+    draw(drawing, series, x, y)
+    return Figure(f"bytes-{family}", title, says, source, drawing.svg())
+
+
+def over_levels(breakdown: Breakdown, chosen: Sequence[Line]) -> Figure:
+    """Survival by the levels of something ordered, for a few systems."""
+    title, x_title = TITLES[breakdown.dimension]
+    says = "The best of each family at the tightest budget, the prompted summary, and both references; all systems in the tables below."
+    source = f"rows.jsonl and scenarios.jsonl; Analysis.breakdowns, dimension {breakdown.dimension}, metric survival"
+    cells = {(cell.system, cell.budget, cell.level): cell.score for cell in breakdown.cells}
+    drawing, x, y = (
+        Drawing(HEIGHT, title),
+        Scale(-0.3, max(len(breakdown.levels) - 0.7, 0.3), LEFT, WIDTH - 118),
+        Scale(0.0, 1.0, HEIGHT - BOTTOM, TOP),
+    )
+    frame(drawing, x, y, [(x(place), broken(level)) for place, level in enumerate(breakdown.levels)], x_title)
+    series = []
+    for line in chosen:
+        found = [(n, level, cells.get((*line.key, level), Estimate(None))) for n, level in enumerate(breakdown.levels)]
+        points = [
+            Point(n, e.value, e.low, e.high, "dot", f"{line.label}, {level}: {with_interval(e)}, {e.n} probes")
+            for n, level, e in found
+            if e.value is not None
+        ]
+        series.append(Series(line.label, css_of(line), points))
+    if not any(s.points for s in series):
+        return Figure(f"by-{breakdown.dimension}", title, says, source, reason="no probe was scored")
+    if len(breakdown.levels) == 1:
+        says += " This run has one level only."
+    draw(drawing, [s for s in series if s.points], x, y)
+    return Figure(f"by-{breakdown.dimension}", title, says, source, drawing.svg())
+
+
+def broken(level: str) -> str:
+    """A level in two lines where it is long."""
+    return level.replace(" words", "\nwords", 1) if len(level) > 8 else level
+
+
+def css_of(line: Line) -> str:
+    """Colour of the family; the summary, which others are measured against, and the floor are dashed."""
+    return f"{line.family} dashed" if line.row.system in ("summary", "none") else line.family
+
+
+def rows_of(lines: Sequence[Line], marks: Callable[[Line], Sequence[tuple[Estimate, str]]]) -> list[DotRow]:
+    """A row for each system, all its budgets in it. Without a mark: the first reason."""
+    found: dict[str, DotRow] = {}
+    for line in by_family(lines):
+        before = found.get(line.row.system, DotRow(line.row.system, line.family))
+        made = marks(line)
+        points = [
+            Point(e.value, 0.0, e.low, e.high, shape, f"{line.label}: {with_interval(e)}, n {e.n}")
+            for e, shape in made
+            if e.value is not None
+        ]
+        reason = next((e.reason for e, _ in made if e.value is None), "")
+        found[line.row.system] = DotRow(before.label, before.css, [*before.points, *points], before.reason or reason)
+    return list(found.values())
+
+
+def empty(rows: Sequence[DotRow]) -> str:
+    """Why there is nothing to draw at all."""
+    return "" if any(row.points for row in rows) else next((row.reason for row in rows if row.reason), "no rows")
+
+
+def made_up(lines: Sequence[Line]) -> Figure:
+    """Confabulation and false denial, side by side."""
+    title = "Confabulation and false denial"
+    says = "● says yes to a rule that never was; ○ says no to a rule that was lost. Both at the tightest budget; left is better. A memory that always says yes has only the first at 100%, one that always says no only the second."
+    rows = rows_of(
+        tightest(lines), lambda line: [(line.known.confabulation, "dot"), (line.known.false_denial_lost, "ring")]
+    )
+    return dotted("confabulation", title, says, "existence answers; Knowing.confabulation, .false_denial_lost", rows)
+
+
+def unknowing(lines: Sequence[Line]) -> Figure:
+    """Silent violations and stale confidence."""
+    title = "Silent violations and stale confidence"
+    says = "● of the rules that it lost, those it does not admit to be unsure of; ○ the superseded value chosen where a rule was changed. Tightest budget; left is better."
+    rows = rows_of(tightest(lines), lambda line: [(line.known.silent, "dot"), (line.known.stale_choice, "ring")])
+    return dotted(
+        "silent", title, says, "answers to existence, value and behaviour probes; Knowing.silent, .stale_choice", rows
+    )
+
+
+def dotted(name: str, title: str, says: str, source: str, rows: Sequence[DotRow]) -> Figure:
+    """Rows of shares from 0 to 100%."""
+    reason = empty(rows)
+    svg = "" if reason else dot_rows(title, rows, (0.0, 1.0), percent)
+    return Figure(name, title, says, f"rows.jsonl: {source}", svg, reason)
+
+
+def curve_chart(
+    name: str, title: str, says: str, source: str, x_title: str, series: Sequence[Series], guide: bool
+) -> Figure:
+    """Lines over a share from 0 to 100%; `guide` draws the diagonal."""
+    found = [s for s in series if s.points]
+    if not found:
+        return Figure(name, title, says, source, reason="no answer with likelihoods")
+    drawing, x, y = Drawing(HEIGHT, title), Scale(0.0, 1.0, LEFT, WIDTH - 118), Scale(0.0, 1.0, HEIGHT - BOTTOM, TOP)
+    frame(drawing, x, y, [(x(tick), percent(tick)) for tick in x.ticks()], x_title)
+    if guide:
+        drawing.line(x(0), y(0), x(1), y(1), "guide")
+    draw_curves(drawing, found, x, y)
+    return Figure(name, title, says, source, drawing.svg())
+
+
+def draw_curves(drawing: Drawing, series: Sequence[Series], x: Scale, y: Scale) -> None:
+    """Lines where they are (nothing is moved apart), with labels in a column at the right."""
+    from eval.report_svg import TEXT, spread
+
+    for s in series:
+        path = "L".join(f"{x(p.x):.1f} {y(p.y):.1f}" for p in s.points)
+        drawing.add("path", d=f"M{path}", class_=f"{s.css} path")
+        for p in s.points if len(s.points) <= 12 else ():
+            drawing.mark(p.shape, x(p.x), y(p.y), s.css, p.title)
+    heights = spread([y(s.points[-1].y) for s in series], TEXT, y.end, y.start)
+    for s, height in zip(series, heights, strict=True):
+        drawing.line(x(s.points[-1].x) + 5, y(s.points[-1].y), x.end + 10, height, "leader")
+        drawing.text(x.end + 12, height, s.label, f"{s.css} label")
+
+
+def reliability(lines: Sequence[Line]) -> Figure:
+    """Calibration of "yes"."""
+
+    def series(line: Line, known: Knowing) -> Series:
+        points = [
+            Point(
+                b.confidence,
+                b.accuracy,
+                title=f"{line.label}: says {percent(b.confidence)}, is {percent(b.accuracy)}, n {b.n}",
+            )
+            for b in known.existence_bins
+        ]
+        return Series(line.label, css_of(line), points)
+
+    return curve_chart(
+        "reliability",
+        "Calibration: is a rule in force?",
+        "How often a rule holds, against the probability given to yes, in bins of equal mass. On the diagonal, confidence is earned; below it, the model is too sure of rules that never were.",
+        "rows.jsonl: scores of existence probes on binding and never rules; Knowing.existence_bins",
+        "probability given to yes",
+        [series(line, line.known) for line in leaders(lines)],
+        guide=True,
+    )
+
+
+def risk_coverage(lines: Sequence[Line]) -> Figure:
+    """Risk when only the surest answers are given."""
+    return curve_chart(
+        "risk",
+        "Risk and coverage",
+        "Share of wrong answers when only the surest are given. A line that rises from the left means that confidence tells right from wrong; a flat one means that it does not.",
+        "rows.jsonl: scores of value probes on binding rules; Knowing.risk_coverage",
+        "share of value probes answered, surest first",
+        [
+            Series(line.label, css_of(line), [Point(p.coverage, p.risk) for p in line.known.risk_coverage])
+            for line in leaders(lines)
+        ],
+        guide=False,
+    )
+
+
+def ranking(lines: Sequence[Line]) -> Figure:
+    """AUROCs: what is known beneath any bias."""
+    title = "Does it know which rules are gone?"
+    says = "AUROC, 50% is chance, right is better. ● ledger against what the text still says; ■ ledger against what the probes show; ◆ probability of yes, rules that hold against rules that never were. Tightest budget."
+
+    def marks(line: Line) -> list[tuple[Estimate, str]]:
+        known = line.known
+        return [(known.existence_auroc, "diamond"), (known.ledger_text, "dot"), (known.ledger_probes, "square")]
+
+    rows = rows_of(tightest(lines), marks)
+    source = "rows.jsonl: ledger, said, existence scores; Knowing.ledger_text, .ledger_probes, .existence_auroc"
+    reason = empty(rows)
+    svg = "" if reason else dot_rows(title, rows, (0.0, 1.0), percent, guides=((0.5, "chance"),))
+    return Figure("auroc", title, says, source, svg, reason)
+
+
+def latency(lines: Sequence[Line]) -> Figure:
+    """Seconds to the first token and to build the memory."""
+    title = "Latency"
+    says = "Medians on this machine, log scale: ● from a question to the first token of its answer; ■ building the memory (compaction, indexing, compression). Tightest budget; left is better."
+    source = "times.jsonl: first_token, remember; Analysis.overall (cost.first_token, cost.remember)"
+
+    rows = []
+    for line in tightest(lines):
+        found = ((line.row.cost.remember, "square", "building"), (line.row.cost.first_token, "dot", "first token"))
+        points = [
+            Point(v, 0.0, shape=shape, title=f"{line.label}, {what}: {seconds(v)}") for v, shape, what in found if v
+        ]
+        rows.append(
+            DotRow(line.row.system, line.family, points, "" if points else "no times of rows that did not fail")
+        )
+    reason = empty(rows)
+    if reason:
+        return Figure("latency", title, says, source, reason=reason)
+    values = [point.x for row in rows for point in row.points]
+    scale = (min(values) / 1.5, max(values) * 1.5)
+    return Figure("latency", title, says, source, dot_rows(title, rows, scale, seconds, log=True))
+
+
+def spoken(cell: Cell) -> str:
+    """A cell of a heat map when pointed at."""
+    score = cell.score
+    return f"{cell.system} {share(cell.budget)}, {cell.level}: {with_interval(score)}, n {score.n}"
+
+
+def ece(known: Knowing) -> str:
+    """Calibration error over all groups."""
+    return plain(known.ece["all"].value)

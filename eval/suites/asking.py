@@ -1,0 +1,66 @@
+"""The question of a sample after a memory, answered greedily."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.suites.sample import Sample
+from eval.systems.base import Memory, prefill
+from memkv.live import LiveCache
+from memkv.model import HybridModel
+from memkv.turns import Message
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What came of one question.
+
+    Attributes:
+        text: the answer, without the sample's opening.
+        active_bytes: measured live cache before the question is read.
+        context_tokens: tokens before the question.
+        prefilled: tokens read.
+        generated: tokens written.
+    """
+
+    text: str
+    active_bytes: int
+    context_tokens: int
+    prefilled: int
+    generated: int
+
+
+def ask(model: HybridModel, memory: Memory, sample: Sample) -> Asked:
+    """Ask; `memory` is left as it was.
+
+    Raises:
+        InvalidInput: memory, question and answer are more than the model's positions.
+    """
+    messages = memory.messages(sample.question)
+    live = prefill(model, messages) if memory.live is None else memory.live.fork()
+    before, active = len(live), live.size().payload
+    question = question_tokens(model, messages, sample)
+    model.extend(live, question)
+    text, count = write(model, live, sample)
+    read = len(question) + (before if memory.live is None else 0)
+    return Asked(text, active, before, read, count)
+
+
+def question_tokens(model: HybridModel, messages: Sequence[Message], sample: Sample) -> list[int]:
+    """Tokens of the question behind the stable end of `messages`, and of the reply as far as it is given."""
+    asked = [*messages, Message(role="user", content=sample.question)]
+    whole = model.chat.render(asked, open_reply=True) + sample.opening
+    return model.chat.encode_rest(model.chat.stable(messages), whole)
+
+
+def write(model: HybridModel, live: LiveCache, sample: Sample) -> tuple[str, int]:
+    """A greedy answer, and how many tokens it took."""
+    tokens: list[int] = []
+    text = ""
+    for token in model.generate(live, sample.max_tokens, stop_ids=model.chat.stop_ids):
+        tokens.append(token)
+        text = model.chat.decode(tokens)
+        if sample.first_line and "\n" in text.lstrip("\n"):
+            break
+    return text, len(tokens)

