@@ -30,7 +30,7 @@ from memkv.errors import ConfigError
 
 SEALED = "MEMKV_SEALED_SEED"
 DOMAINS: tuple[Domain, ...] = tuple(domain for domain in get_args(Domain) if domain != "own")
-WORDS_PER_TOKEN = 1 / 1.35
+WORDS_PER_TOKEN = 1 / 1.55  # of the embedded model's tokenizer on these texts
 # Compactions -> pairs of 20.
 ROUNDS = {1: 7, 2: 6, 5: 5, 10: 2}
 FEWEST_RULES, MOST_RULES = 3, 12
@@ -42,7 +42,7 @@ class Config:
     """What scenarios are like.
 
     Attributes:
-        tokens: length of a conversation, estimated as 1.35 a word.
+        tokens: length of a conversation, estimated as 1.55 a word.
         rounds: compactions; None draws them for each pair (1, 2, 5 or 10).
         rules: planted rules of a scenario, 3 to 12.
         never: rules that are asked about and were never said.
@@ -54,7 +54,7 @@ class Config:
     rounds: int | None = None
     rules: int = 6
     never: int = 3
-    probes: int = 12
+    probes: int = 14
     domains: tuple[Domain, ...] = DOMAINS
 
 

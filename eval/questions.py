@@ -11,8 +11,9 @@ from eval.family import fill
 from eval.plants import OPTIONS, Plant
 from eval.scenarios import EXISTENCE_OPTIONS, Probe, ProbeKind
 
-# Shares of never-said rules among probes; how many binding rules are asked both whether they exist and what they say.
-NEVER_SHARE, ASKED_TWICE = 0.25, 2
+# Share of probes about never-said rules; how many binding rules are asked both whether they exist and what they say;
+# and how many of the planted rules that do not bind are asked about at most: most probes shall ask what binds.
+NEVER_SHARE, ASKED_TWICE, MOST_OTHERS = 0.25, 2, 2
 MAX_TOKENS = {"starts_with": 12}
 WRITTEN_TOKENS = 40
 
@@ -53,6 +54,7 @@ def draw_questions(rng: random.Random, plants: Sequence[Plant], never: Sequence[
     """About `count` questions, a quarter or more about rules that were never said, in any order."""
     binding = [plant for plant in plants if plant.status in ("active", "superseded")]
     others = [plant for plant in plants if plant not in binding]
+    others = rng.sample(others, min(len(others), MOST_OTHERS))
     existing = rng.sample(binding, ASKED_TWICE)
     n_never = max(len(never), math.ceil(count * NEVER_SHARE))
     n_recall = max(len(binding), count - n_never - len(others) - len(existing))

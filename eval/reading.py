@@ -85,7 +85,7 @@ def read_probes(
         branches = [Branch(tuple(stems[p.id]), tuple(tuple(chat.encode(o)) for o in p.options)) for p in ranked]
         for probe, branch, sums in zip(ranked, branches, score(model, live, branches), strict=True):
             scores = tuple(total / len(leaf) for total, leaf in zip(sums, branch.leaves, strict=True))
-            chosen = choose(scores, probe.answer)
+            chosen = choose(scores, probe.answer, probe.id)
             rounded = tuple(round(value, 4) for value in scores)
             answers[probe.id] = Answer(
                 probe.id, probe.rule, probe.kind, rounded, chosen.right, round(chosen.probability, 4)

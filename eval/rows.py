@@ -59,6 +59,7 @@ class Row:
         context_tokens: tokens in front of a question; the mean over probes.
         prefilled, generated: tokens read and written, building and answering together.
         unshared: tokens that would have been read had every probe been answered from scratch.
+        text: what the memory said in words, so that `said` can be read again; None where there is no text.
         said: rule id -> one of SAID, for every rule of the scenario; None where there is no text.
         ledger: rule id -> declared probability that the rule survived.
         answers: one for every probe.
@@ -80,6 +81,7 @@ class Row:
     prefilled: int = 0
     generated: int = 0
     unshared: int = 0
+    text: str | None = None
     said: dict[str, str] | None = None
     ledger: dict[str, float] | None = None
     answers: tuple[Answer, ...] = ()

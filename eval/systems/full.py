@@ -22,6 +22,7 @@ class FullContext:
         return Memory(
             messages=constant(case.messages),
             text=text_of(case.messages),
+            transcript=True,
             at_rest=messages_at_rest(case.messages),
             live=case.full.fork(),
             load_seconds=case.full_seconds,

@@ -59,6 +59,7 @@ def compact_rounds(case: Case, limits: Limits, strategy: CompactionStrategy, *, 
     return Memory(
         messages=constant(messages),
         text=text_of(messages),
+        transcript=all(item.kind == "message" for item in items),
         at_rest={
             "text": text_bytes([item.text for item in items]),
             "metadata": json_bytes([(item.n, item.kind, item.role, item.sources) for item in items]),
