@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +21,10 @@ from eval.row_file import replace_text
 from memkv.errors import MemkvError
 
 PAGE, SUMMARY = "report.html", "REPORT.md"
+WIDTH = 110
+FIGURES = (
+    "rules\nsurviving", "text\nsays", "makes up\n/ denies", "active", "at rest", "first\ntoken", "failed /\nno fit",
+)  # fmt: skip
 STYLES = {"text": "yellow", "retrieval": "green", "cache": "cyan", "reference": "default"}
 
 
@@ -39,11 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = tyro.cli(Options, prog="python -m eval.report", args=arguments)
     try:
         source = read_source(options.folder)
-        Console().print(table_of(source))
+        terminal().print(table_of(source))
         print(f"Report: {write_from(source, options.folder)}")
     except MemkvError as error:
         Console(stderr=True).print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
+
+
+def terminal() -> Console:
+    """Standard output; a file or a pipe, which has no width of its own, gets all columns."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def write(folder: Path) -> Path:
@@ -65,26 +75,22 @@ def write_from(source: Source, folder: Path) -> Path:
 
 
 def terminal_table(folder: Path) -> Table:
-    """The main table for a terminal, at most 110 columns wide. Raises as `write` does."""
+    """The main table for a terminal, at most WIDTH columns; narrower ones fold cells. Raises as `write` does."""
     return table_of(read_source(folder))
 
 
 def table_of(source: Source) -> Table:
     """Budgets from the tightest on, the best system first in each."""
     counts = source.analysis.counts
-    table = Table(title=f"Rules surviving, {counts.scenarios} scenarios, {counts.probes:,} probes", pad_edge=False)
+    table = Table(
+        title=f"Rules surviving, {counts.scenarios} scenarios, {counts.probes:,} probes",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for name in ("system", "budget"):
-        table.add_column(name, no_wrap=True)
-    for name in (
-        "rules\nsurviving",
-        "text\nsays",
-        "makes up\n/ denies",
-        "active",
-        "at rest",
-        "first\ntoken",
-        "failed /\nno fit",
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, overflow="fold")
+    for name in FIGURES:
+        table.add_column(name, justify="right", overflow="fold")
     before: float | None = -1.0
     for line in source.lines:
         if line.row.budget != before and before != -1.0:
@@ -112,14 +118,17 @@ def cells(line: Line) -> list[str]:
     ]
 
 
-def clipped(name: str, most: int = 24) -> str:
+def clipped(name: str, most: int = 20) -> str:
     """A name that leaves room for the figures."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def caption(source: Source) -> str:
     """What the columns are, and what a reader has to know."""
-    columns = "surviving: probes on binding rules right [95% interval]; makes up: yes to rules that never were; denies: no to lost ones"
+    columns = (
+        "surviving: probes on binding rules right [95% interval]; makes up: yes to rules that never were; denies: "
+        "no to lost ones; no fit: cannot be as small as its budget"
+    )
     return "\n".join([columns, *source.analysis.notes])
 
 

@@ -18,14 +18,14 @@ def headline(lines: Sequence[Line]) -> str:
     # Who failed somewhere was spared those scenarios, so it cannot win.
     whole = [line for line in scored if not line.row.failed] or scored
     best = max(whole, key=lambda line: line.row.survival.value or 0.0)
-    ties = [line.row.system for line in whole if line.row.survival.value == best.row.survival.value]
-    rest = (
-        f"best of {len(whole)} systems"
-        if len(ties) == 1
-        else f"level with {', '.join(n for n in ties if n != best.row.system)}"
+    level = [line for line in whole if line.row.survival.value == best.row.survival.value]
+    ties = [line.row.system for line in level if line is not best]
+    rest = f"level with {', '.join(ties)}" if ties else f"best of {len(whole)} systems"
+    fitting = " without a failed row" if len(whole) < len(scored) else ""
+    return (
+        f"At {share(budgets[0])} of the conversation's bytes, {best.row.system} keeps most rules: "
+        f"{with_interval(best.row.survival)} ({rest}{fitting}); {against_summary(best, scored)}."
     )
-    kept = f"At {share(budgets[0])} of the conversation's bytes, {best.row.system} keeps most rules: {with_interval(best.row.survival)} ({rest})"
-    return f"{kept}; {against_summary(best, scored)}."
 
 
 def against_summary(best: Line, scored: Sequence[Line]) -> str:
@@ -39,8 +39,8 @@ def against_summary(best: Line, scored: Sequence[Line]) -> str:
     kept = f"the prompted summary keeps {with_interval(summary.row.survival)}"
     if test.p_holm is None:
         return f"{kept}, and there is no test of the difference ({test.difference.reason})"
-    told = "" if significant(test) else ", which this run cannot tell from none"
-    return f"{kept}, a difference of {points(test.difference)} points (p {p_value(test.p_holm)} after Holm{told})"
+    told = "" if significant(test) else " that this run cannot tell from none"
+    return f"{kept}, a difference of {points(test.difference)} points{told} (p {p_value(test.p_holm)} after Holm)"
 
 
 def ends(lines: Sequence[Line]) -> str:
@@ -49,7 +49,10 @@ def ends(lines: Sequence[Line]) -> str:
     if len(found) < 2:
         return "Full context and no memory were not both run, so there is no ceiling or no floor."
     full, none = found["full"], found["none"]
-    words = f"With the full conversation in front of it the model answers {with_interval(full.survival)} rightly, without any memory {with_interval(none.survival)}."
+    words = (
+        f"With the full conversation in front of it the model answers {with_interval(full.survival)} rightly, without "
+        f"any memory {with_interval(none.survival)}."
+    )
     if full.retention.value is None:
         return f"{words} Effective retention is refused ({full.retention.reason})."
     return words

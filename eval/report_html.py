@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -11,7 +12,7 @@ from eval.report_headline import ends, headline
 from eval.report_lines import FAMILIES, Line, percent, with_interval
 from eval.report_plots import figures
 from eval.report_source import Source, provenance, report_command
-from eval.report_tables import at_rest_table, detail_tables, front_tables, main_table
+from eval.report_tables import detail_tables, front_tables, main_table
 
 TEMPLATE = "report.html.jinja"
 
@@ -28,8 +29,8 @@ def html(source: Source) -> str:
     analysis, lines = source.analysis, source.lines
     drawn = figures(analysis, lines)
     return environment.get_template(TEMPLATE).render(
-        headline=headline(lines),
-        ends=ends(lines),
+        headline=unbroken(headline(lines)),
+        ends=unbroken(ends(lines)),
         facts=facts(source),
         families=FAMILIES,
         scale=scale(lines),
@@ -38,7 +39,7 @@ def html(source: Source) -> str:
         power=analysis.power.statement,
         tradeoffs=drawn[:4],
         charts=drawn[4:],
-        front=[*front_tables(analysis, lines), at_rest_table(lines)],
+        front=front_tables(analysis, lines),
         details=detail_tables(analysis, lines),
         provenance=provenance(source),
         config=json.dumps(source.run["config"], indent=1),
@@ -46,14 +47,24 @@ def html(source: Source) -> str:
     )
 
 
+def unbroken(text: str) -> str:
+    """No line break inside an interval or a p-value."""
+    return re.sub(r"(?<=%) (?=\[)|(?<=,) (?=[\d+−-]+\])|(?<=\bp) (?=[\d<])", "\u00a0", text)
+
+
 def facts(source: Source) -> str:
     """What was run, in one line."""
     counts, config = source.analysis.counts, source.run["config"]
     never = "" if counts.never_share is None else f" ({percent(counts.never_share)} about rules that never were)"
-    return (
-        f"{config.get('model')} · {counts.scenarios} scenarios in {counts.pairs} pairs, {counts.families} template families · "
-        f"{counts.probes:,} probes{never} · {counts.discarded} of {counts.survival_probes} discarded by screening · {counts.rows:,} rows, {counts.failed} without answers"
-    )
+    found = [
+        str(config.get("model")),
+        f"{counts.scenarios} scenarios in {counts.pairs} pair{'s' * (counts.pairs != 1)}",
+        f"{counts.families} template families",
+        f"{counts.probes:,} probes{never}",
+        f"{counts.discarded} of {counts.survival_probes} discarded by screening",
+        f"{counts.rows:,} rows, {counts.failed} without answers",
+    ]
+    return " · ".join(found)
 
 
 def scale(lines: list[Line]) -> dict[str, tuple[str, str]]:

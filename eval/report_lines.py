@@ -47,6 +47,11 @@ class Line:
         return (self.row.system, self.row.budget)
 
     @property
+    def dead(self) -> str:
+        """Why it has no figures at all, where every row failed; else empty."""
+        return self.row.survival.reason if self.row.failed == self.row.rows else ""
+
+    @property
     def label(self) -> str:
         """System and budget as text."""
         return self.row.system if self.row.budget is None else f"{self.row.system} {share(self.row.budget)}"
@@ -112,7 +117,7 @@ def leaders(lines: Sequence[Line]) -> list[Line]:
 
 def percent(value: float | None) -> str:
     """`62%`; a dash for None."""
-    return NOTHING if value is None else f"{100 * value:.0f}%"
+    return NOTHING if value is None else f"{round(100 * value)}%".replace("-", "−")
 
 
 def share(budget: float | None) -> str:
@@ -124,7 +129,7 @@ def interval(estimate: Estimate) -> str:
     """`[55, 69]`, in percent; empty where there is none."""
     if estimate.low is None or estimate.high is None:
         return ""
-    return f"[{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
+    return f"[{round(100 * estimate.low)}, {round(100 * estimate.high)}]".replace("-", "−")
 
 
 def with_interval(estimate: Estimate) -> str:
@@ -136,7 +141,7 @@ def points(estimate: Estimate) -> str:
     """A difference in percentage points with its interval: `+24 [10, 38]`."""
     if estimate.value is None:
         return NOTHING
-    return f"{100 * estimate.value:+.0f} {interval(estimate)}".rstrip().replace("-", "−")
+    return f"{round(100 * estimate.value):+d} {interval(estimate)}".rstrip().replace("-", "−")
 
 
 def p_value(p: float | None) -> str:

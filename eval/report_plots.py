@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eval.analysis import Analysis
-from eval.breakdowns import Breakdown, Cell
+from eval.breakdowns import Breakdown
 from eval.knowing import Knowing
 from eval.report_lines import (
     FAMILIES,
@@ -15,14 +16,13 @@ from eval.report_lines import (
     by_family,
     leaders,
     percent,
-    plain,
     seconds,
     share,
     size,
     tightest,
     with_interval,
 )
-from eval.report_svg import WIDTH, DotRow, Drawing, Point, Scale, Series, dot_rows, draw, frame
+from eval.report_svg import TEXT, WIDTH, DotRow, Drawing, Point, Scale, Series, dot_rows, draw, frame, spread
 from eval.statistics import Estimate
 
 HEIGHT = 330.0
@@ -30,9 +30,7 @@ LEFT, TOP, BOTTOM = 42.0, 14.0, 46.0
 SHAPES = {"ring": "○", "square": "■", "dot": "●", "diamond": "◆"}
 TITLES = {
     "rounds": ("Survival against compaction rounds", "compactions in the whole conversation"),
-    "passed": ("Survival against compactions since the rule", "compactions since the rule was said last"),
-    "meetings": ("Survival against sessions", "sessions of the conversation"),
-    "sessions": ("Survival against sessions since the rule", "sessions begun since the rule was said"),
+    "meetings": ("Survival against sessions", "sessions of the conversation; asked in one more"),
     "delay": ("Survival against delay", "words said after the rule"),
 }
 
@@ -61,7 +59,7 @@ def figures(analysis: Analysis, lines: Sequence[Line]) -> list[Figure]:
     by_name = {(b.dimension, b.metric): b for b in analysis.breakdowns}
     shown = [by_name[name, "survival"] for name in TITLES if (name, "survival") in by_name]
     return [
-        frontier(lines, analysis),
+        frontier(lines),
         *(tradeoff(lines, family) for family in ("text", "retrieval", "cache")),
         *(over_levels(breakdown, leaders(lines)) for breakdown in shown),
         made_up(lines),
@@ -70,6 +68,7 @@ def figures(analysis: Analysis, lines: Sequence[Line]) -> list[Figure]:
         risk_coverage(lines),
         ranking(lines),
         latency(lines),
+        at_rest(lines),
     ]
 
 
@@ -100,13 +99,13 @@ def byte_chart(name: str, lines: Sequence[Line]) -> tuple[Drawing, Scale, Scale]
     """Axes of survival against bytes; the same for all families. Ceiling and floor as lines across."""
     sizes = [line.row.cost.active_bytes or 1.0 for line in drawable(lines)]
     drawing = Drawing(HEIGHT, name)
-    x = Scale(0.85 * min(sizes), 1.2 * max(sizes), LEFT, WIDTH - 92, log=True)
+    x = Scale(0.85 * min(sizes), 1.2 * max(sizes), LEFT, WIDTH - 92, log=True, base=2.0)
     y = Scale(0.0, 1.0, HEIGHT - BOTTOM, TOP)
     frame(
         drawing,
         x,
         y,
-        [(x(tick), size(tick).replace(".00", "").replace(".0", "")) for tick in x.ticks()],
+        [(x(tick), short_size(tick)) for tick in x.ticks()],
         "bytes of live cache in front of a question, log scale",
     )
     for line in lines:
@@ -119,34 +118,45 @@ def byte_chart(name: str, lines: Sequence[Line]) -> tuple[Drawing, Scale, Scale]
     return drawing, x, y
 
 
-def frontier(lines: Sequence[Line], analysis: Analysis) -> Figure:
+def frontier(lines: Sequence[Line]) -> Figure:
     """All systems in one chart; those that nothing beats in both bytes and survival are labelled."""
     title = "Rules surviving against active bytes: everything"
+    says = (
+        "Up and to the left is better. Labelled and joined: what no other memory beats in both (the Pareto frontier); "
+        "the pale dots are beaten. References, which are told the rules or keep everything, stand apart (◆)."
+    )
+    source = "rows.jsonl: active_bytes, right answers; Analysis.overall (cost.active_bytes, survival)"
     found = drawable(lines)
-    says = "Up and to the left is better. Labelled: what no other point beats in both (the Pareto frontier), joined by the line; the pale dots are beaten. Vertical lines: 95% intervals."
-    source = "rows.jsonl: active_bytes, right answers; Analysis.curve"
     if not found:
         return Figure("frontier", title, says, source, reason="no system has both bytes and a score")
-    best = {(point.system, point.budget) for point in analysis.curve if point.frontier}
     drawing, x, y = byte_chart(title, lines)
-    ahead = sorted((line for line in found if line.key in best), key=lambda line: line.row.cost.active_bytes or 0.0)
-    steps = "".join(
-        f"{'M' if not n else 'H'}{x(p.row.cost.active_bytes or 1.0):.1f}{' ' if not n else 'V'}{y(p.row.survival.value or 0.0):.1f}"
-        for n, p in enumerate(ahead)
-    )
-    drawing.add("path", d=steps, class_="frontier path")
-    rest = [Series("", f"{line.family} pale", [byte_point(line, ())], False) for line in found if line.key not in best]
-    for series in rest:
-        point = series.points[0]
-        drawing.mark("dot", x(point.x), y(point.y), series.css, point.title)
-    draw(drawing, [Series(line.label, line.family, [byte_point(line, ())], False) for line in ahead], x, y)
+    best = unbeaten([line for line in found if line.family != "reference"])
+    for line in found:
+        if line.family != "reference" and line not in best:
+            point = byte_point(line)
+            drawing.mark("dot", x(point.x), y(point.y), f"{line.family} pale", point.title)
+    steps = [(x(byte_point(line).x), y(byte_point(line).y)) for line in best]
+    path = "".join(f"H{right:.1f}V{up:.1f}" for right, up in steps[1:])
+    if path:
+        drawing.add("path", d=f"M{steps[0][0]:.1f} {steps[0][1]:.1f}{path}", class_="frontier path")
+    shown = [*best, *(line for line in found if line.family == "reference")]
+    draw(drawing, [Series(line.label, line.family, [byte_point(line)]) for line in shown], x, y)
     return Figure("frontier", title, says, source, drawing.svg())
 
 
-def byte_point(line: Line, budgets: Sequence[float]) -> Point:
+def unbeaten(lines: Sequence[Line]) -> list[Line]:
+    """Those that keep more than everything that takes no more bytes, by bytes."""
+    best: list[Line] = []
+    for line in sorted(lines, key=lambda line: (line.row.cost.active_bytes or 0.0, -(line.row.survival.value or 0.0))):
+        if not best or (line.row.survival.value or 0.0) > (best[-1].row.survival.value or 0.0):
+            best.append(line)
+    return best
+
+
+def byte_point(line: Line, budgets: Sequence[float] = ()) -> Point:
     """One system and budget in a chart of survival against bytes."""
     value = line.row.survival
-    shape = shape_of(line.row.budget, budgets) if budgets else "dot"
+    shape = "diamond" if line.family == "reference" else shape_of(line.row.budget, budgets) if budgets else "dot"
     return Point(line.row.cost.active_bytes or 1.0, value.value or 0.0, value.low, value.high, shape, tip(line, value))
 
 
@@ -171,7 +181,10 @@ def tradeoff(lines: Sequence[Line], family: str) -> Figure:
 def over_levels(breakdown: Breakdown, chosen: Sequence[Line]) -> Figure:
     """Survival by the levels of something ordered, for a few systems."""
     title, x_title = TITLES[breakdown.dimension]
-    says = "The best of each family at the tightest budget, the prompted summary, and both references; all systems in the tables below."
+    says = (
+        "The best of each family at the tightest budget, the prompted summary, and both references (dashed: "
+        "summary and none); all systems in the tables below."
+    )
     source = f"rows.jsonl and scenarios.jsonl; Analysis.breakdowns, dimension {breakdown.dimension}, metric survival"
     cells = {(cell.system, cell.budget, cell.level): cell.score for cell in breakdown.cells}
     drawing, x, y = (
@@ -188,7 +201,7 @@ def over_levels(breakdown: Breakdown, chosen: Sequence[Line]) -> Figure:
             for n, level, e in found
             if e.value is not None
         ]
-        series.append(Series(line.label, css_of(line), points))
+        series.append(Series(line.row.system, css_of(line), points))
     if not any(s.points for s in series):
         return Figure(f"by-{breakdown.dimension}", title, says, source, reason="no probe was scored")
     if len(breakdown.levels) == 1:
@@ -218,7 +231,7 @@ def rows_of(lines: Sequence[Line], marks: Callable[[Line], Sequence[tuple[Estima
             for e, shape in made
             if e.value is not None
         ]
-        reason = next((e.reason for e, _ in made if e.value is None), "")
+        reason = line.dead or next((e.reason for e, _ in made if e.value is None), "")
         found[line.row.system] = DotRow(before.label, before.css, [*before.points, *points], before.reason or reason)
     return list(found.values())
 
@@ -231,7 +244,11 @@ def empty(rows: Sequence[DotRow]) -> str:
 def made_up(lines: Sequence[Line]) -> Figure:
     """Confabulation and false denial, side by side."""
     title = "Confabulation and false denial"
-    says = "● says yes to a rule that never was; ○ says no to a rule that was lost. Both at the tightest budget; left is better. A memory that always says yes has only the first at 100%, one that always says no only the second."
+    says = (
+        "● says yes to a rule that never was; ○ says no to a rule that was lost. Both at the tightest budget; "
+        "left is better. A memory that always says yes has only the first at 100%, one that always says no only "
+        "the second."
+    )
     rows = rows_of(
         tightest(lines), lambda line: [(line.known.confabulation, "dot"), (line.known.false_denial_lost, "ring")]
     )
@@ -241,7 +258,10 @@ def made_up(lines: Sequence[Line]) -> Figure:
 def unknowing(lines: Sequence[Line]) -> Figure:
     """Silent violations and stale confidence."""
     title = "Silent violations and stale confidence"
-    says = "● of the rules that it lost, those it does not admit to be unsure of; ○ the superseded value chosen where a rule was changed. Tightest budget; left is better."
+    says = (
+        "● of the rules that it lost, those it does not admit to be unsure of; ○ the superseded value chosen "
+        "where a rule was changed. Tightest budget; left is better."
+    )
     rows = rows_of(tightest(lines), lambda line: [(line.known.silent, "dot"), (line.known.stale_choice, "ring")])
     return dotted(
         "silent", title, says, "answers to existence, value and behaviour probes; Knowing.silent, .stale_choice", rows
@@ -272,8 +292,6 @@ def curve_chart(
 
 def draw_curves(drawing: Drawing, series: Sequence[Series], x: Scale, y: Scale) -> None:
     """Lines where they are (nothing is moved apart), with labels in a column at the right."""
-    from eval.report_svg import TEXT, spread
-
     for s in series:
         path = "L".join(f"{x(p.x):.1f} {y(p.y):.1f}" for p in s.points)
         drawing.add("path", d=f"M{path}", class_=f"{s.css} path")
@@ -297,12 +315,14 @@ def reliability(lines: Sequence[Line]) -> Figure:
             )
             for b in known.existence_bins
         ]
-        return Series(line.label, css_of(line), points)
+        return Series(line.row.system, css_of(line), points)
 
     return curve_chart(
         "reliability",
         "Calibration: is a rule in force?",
-        "How often a rule holds, against the probability given to yes, in bins of equal mass. On the diagonal, confidence is earned; below it, the model is too sure of rules that never were.",
+        "How often a rule holds, against the probability given to yes, in bins of equal mass. On the diagonal, "
+        "confidence is earned; below it, the model is too sure of rules that never were. Systems as in the charts of "
+        "survival, at the tightest budget.",
         "rows.jsonl: scores of existence probes on binding and never rules; Knowing.existence_bins",
         "probability given to yes",
         [series(line, line.known) for line in leaders(lines)],
@@ -315,11 +335,12 @@ def risk_coverage(lines: Sequence[Line]) -> Figure:
     return curve_chart(
         "risk",
         "Risk and coverage",
-        "Share of wrong answers when only the surest are given. A line that rises from the left means that confidence tells right from wrong; a flat one means that it does not.",
+        "Share of wrong answers when only the surest are given. A line that rises from the left means that "
+        "confidence tells right from wrong; a flat one means that it does not. Systems as before.",
         "rows.jsonl: scores of value probes on binding rules; Knowing.risk_coverage",
         "share of value probes answered, surest first",
         [
-            Series(line.label, css_of(line), [Point(p.coverage, p.risk) for p in line.known.risk_coverage])
+            Series(line.row.system, css_of(line), [Point(p.coverage, p.risk) for p in line.known.risk_coverage])
             for line in leaders(lines)
         ],
         guide=False,
@@ -329,7 +350,10 @@ def risk_coverage(lines: Sequence[Line]) -> Figure:
 def ranking(lines: Sequence[Line]) -> Figure:
     """AUROCs: what is known beneath any bias."""
     title = "Does it know which rules are gone?"
-    says = "AUROC, 50% is chance, right is better. ● ledger against what the text still says; ■ ledger against what the probes show; ◆ probability of yes, rules that hold against rules that never were. Tightest budget."
+    says = (
+        "AUROC, 50% is chance, right is better. ● ledger against what the text still says; ■ ledger against what "
+        "the probes show; ◆ probability of yes, rules that hold against rules that never were. Tightest budget."
+    )
 
     def marks(line: Line) -> list[tuple[Estimate, str]]:
         known = line.known
@@ -344,33 +368,67 @@ def ranking(lines: Sequence[Line]) -> Figure:
 
 def latency(lines: Sequence[Line]) -> Figure:
     """Seconds to the first token and to build the memory."""
-    title = "Latency"
-    says = "Medians on this machine, log scale: ● from a question to the first token of its answer; ■ building the memory (compaction, indexing, compression). Tightest budget; left is better."
-    source = "times.jsonl: first_token, remember; Analysis.overall (cost.first_token, cost.remember)"
 
+    def marks(line: Line) -> list[tuple[float | None, str, str]]:
+        cost = line.row.cost
+        return [(cost.remember, "square", "building"), (cost.first_token, "dot", "first token")]
+
+    return amounts(
+        "latency",
+        "Latency",
+        "Medians on this machine, log scale: ● from a question to the first token of its answer; ■ building the "
+        "memory (compaction, indexing, compression). Tightest budget; left is better.",
+        "times.jsonl: first_token, remember; Analysis.overall (cost.first_token, cost.remember)",
+        lines,
+        marks,
+        seconds,
+        10.0,
+    )
+
+
+def at_rest(lines: Sequence[Line]) -> Figure:
+    """Bytes kept between sessions, and live ones beside them."""
+
+    def marks(line: Line) -> list[tuple[float | None, str, str]]:
+        cost = line.row.cost
+        return [(cost.active_bytes, "ring", "active"), (cost.at_rest, "dot", "at rest")]
+
+    return amounts(
+        "at-rest",
+        "Bytes at rest and active",
+        "● kept between sessions, of all kinds together; ○ live cache in front of a question. Log scale, tightest "
+        "budget; left is better. By kind: see the details.",
+        "rows.jsonl: at_rest, active_bytes; Analysis.overall (cost.at_rest, cost.active_bytes)",
+        lines,
+        marks,
+        short_size,
+        2.0,
+    )
+
+
+def short_size(value: float) -> str:
+    """Bytes on an axis: `16 MiB`."""
+    return re.sub(r"\.0+ ", " ", size(value))
+
+
+def amounts(
+    name: str,
+    title: str,
+    says: str,
+    source: str,
+    lines: Sequence[Line],
+    marks: Callable[[Line], Sequence[tuple[float | None, str, str]]],
+    text: Callable[[float], str],
+    base: float,
+) -> Figure:
+    """Rows of amounts on a logarithmic scale, which has no place for 0."""
     rows = []
     for line in tightest(lines):
-        found = ((line.row.cost.remember, "square", "building"), (line.row.cost.first_token, "dot", "first token"))
-        points = [
-            Point(v, 0.0, shape=shape, title=f"{line.label}, {what}: {seconds(v)}") for v, shape, what in found if v
-        ]
-        rows.append(
-            DotRow(line.row.system, line.family, points, "" if points else "no times of rows that did not fail")
-        )
-    reason = empty(rows)
-    if reason:
-        return Figure("latency", title, says, source, reason=reason)
+        found = [(value, shape, f"{line.label}, {what}: {text(value)}") for value, shape, what in marks(line) if value]
+        points = [Point(value, 0.0, shape=shape, title=words) for value, shape, words in found]
+        rows.append(DotRow(line.row.system, line.family, points, line.dead or "nothing was measured"))
     values = [point.x for row in rows for point in row.points]
-    scale = (min(values) / 1.5, max(values) * 1.5)
-    return Figure("latency", title, says, source, dot_rows(title, rows, scale, seconds, log=True))
-
-
-def spoken(cell: Cell) -> str:
-    """A cell of a heat map when pointed at."""
-    score = cell.score
-    return f"{cell.system} {share(cell.budget)}, {cell.level}: {with_interval(score)}, n {score.n}"
-
-
-def ece(known: Knowing) -> str:
-    """Calibration error over all groups."""
-    return plain(known.ece["all"].value)
+    if not values:
+        return Figure(name, title, says, source, reason=empty(rows))
+    svg = dot_rows(title, rows, (min(values) / 1.5, max(values) * 1.5), text, base)
+    return Figure(name, title, says, source, svg)

@@ -1,4 +1,4 @@
-"""Reads the folder of a run for the report, and says where every figure is from. Files may be gzipped (`rows.jsonl.gz`)."""
+"""Reads the folder of a run for the report, and says where it is from. Files may be gzipped (`rows.jsonl.gz`)."""
 
 from __future__ import annotations
 
@@ -130,7 +130,8 @@ def sitting(part: dict[str, Any], name: str) -> list[tuple[str, str]]:
         (f"{name}: time", f"{part.get('started')} to {part.get('ended', 'an interruption')}{speed}"),
         (
             f"{name}: machine",
-            f"{machine.get('cpu')}, {machine.get('cores')} cores, {machine.get('memory')}, {machine.get('system')}; {part.get('workers')} workers",
+            f"{machine.get('cpu')}, {machine.get('cores')} cores, {machine.get('memory')}, "
+            f"{machine.get('system')}; {part.get('workers')} workers",
         ),
         (f"{name}: versions", f"Python {part.get('python')}, {found}"),
     ]
@@ -146,12 +147,10 @@ def commit_text(found: dict[str, Any]) -> str:
 def rows_text(totals: dict[str, Any]) -> str:
     """What the run came to."""
     state = "complete" if totals.get("complete") else "not complete: the same command goes on"
-    ratio = totals.get("sharing_ratio")
-    shared = (
-        ""
-        if not ratio
-        else f"; shared prefills read {totals['prefilled']:,} tokens instead of {totals['unshared']:,} ({ratio:.1f} times fewer)"
-    )
-    return (
-        f"{totals.get('rows')} ({state}), {totals.get('failed')} failed, {totals.get('do_not_fit')} do not fit{shared}"
-    )
+    parts = [f"{totals.get('rows')} ({state})", f"{totals.get('failed')} failed"]
+    parts.append(f"{totals.get('do_not_fit')} do not fit")
+    if totals.get("sharing_ratio"):
+        read, unshared = totals["prefilled"], totals["unshared"]
+        ratio = totals["sharing_ratio"]
+        parts.append(f"shared prefills read {read:,} tokens instead of {unshared:,} ({ratio:.1f} times fewer)")
+    return ", ".join(parts)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-WIDTH = 520.0
+WIDTH = 480.0
 # Pixels of one line of text, of a marker's radius, and between markers that are set side by side.
 TEXT, RADIUS, STEP = 13.0, 3.6, 7.0
 
@@ -18,7 +18,7 @@ class Scale:
 
     Attributes:
         low, high: values at the ends; `start` and `end` their pixels.
-        log: whether equal ratios are equally far apart.
+        log: whether equal ratios are equally far apart; `base` of its ticks.
     """
 
     low: float
@@ -26,6 +26,7 @@ class Scale:
     start: float
     end: float
     log: bool = False
+    base: float = 10.0
 
     def __call__(self, value: float) -> float:
         """Pixel of a value; what lies outside is moved to the edge."""
@@ -35,12 +36,11 @@ class Scale:
         return self.start + part * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Round values, at most eight: quarters of a linear scale, powers of 2 or 10 of a logarithmic one."""
+        """Round values, at most eight: quarters of a linear scale, powers of the base of a logarithmic one."""
         if not self.log:
             return [self.low + (self.high - self.low) * quarter / 4 for quarter in range(5)]
-        base = 2.0 if self.high / self.low < 200 else 10.0
-        first, last = math.ceil(math.log(self.low, base) - 1e-9), math.floor(math.log(self.high, base) + 1e-9)
-        powers = [base**power for power in range(first, last + 1)]
+        first, last = (math.log(value, self.base) for value in (self.low, self.high))
+        powers = [self.base**power for power in range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1)]
         return powers[:: 1 + len(powers) // 8] or [self.low, self.high]
 
 
@@ -239,13 +239,16 @@ def dot_rows(
     rows: Sequence[DotRow],
     scale: tuple[float, float],
     text: Callable[[float], str],
-    log: bool = False,
+    base: float | None = None,
     guides: Sequence[tuple[float, str]] = (),
 ) -> str:
-    """Rows of marks on a common horizontal scale, with intervals; `guides` are vertical lines with a label."""
+    """Rows of marks on a common horizontal scale, with intervals; logarithmic with a `base`.
+
+    `guides` are vertical lines with a label.
+    """
     left, line, top = 128.0, 16.0, 18.0 if guides else 6.0
     bottom = top + line * len(rows)
-    drawing, x = Drawing(bottom + 22, name), Scale(*scale, left, WIDTH - 24, log)
+    drawing, x = Drawing(bottom + 22, name), Scale(*scale, left, WIDTH - 24, base is not None, base or 10.0)
     for tick in x.ticks():
         drawing.line(x(tick), top, x(tick), bottom, "grid")
         drawing.text(x(tick), bottom + 12, text(tick), "tick", "middle")

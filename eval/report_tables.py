@@ -11,7 +11,6 @@ from eval.report_lines import (
     NOTHING,
     Line,
     by_family,
-    interval,
     p_value,
     percent,
     plain,
@@ -49,7 +48,7 @@ class TableCell:
 
     Attributes:
         value, low, high: shares from 0 to 1, for a bar or a tint.
-        look: name, bar, heat, number, strong (a number that stands out) or empty.
+        look: name, bar, heat, number, strong (a number that stands out) or left.
         css: family, for the colour.
         note: number of the footnote that says why something is missing; 0 for none.
     """
@@ -73,6 +72,7 @@ class ReportTable:
         columns: header and its explanation.
         sections: heading (may be empty) and rows.
         reasons: footnotes.
+        tinted: whether its cells are a heat map.
     """
 
     name: str
@@ -82,6 +82,7 @@ class ReportTable:
     columns: list[tuple[str, str]]
     sections: list[tuple[str, list[list[TableCell]]]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    tinted: bool = False
 
     def missing(self, reason: str, text: str = MISSING, look: str = "number") -> TableCell:
         """A cell without a figure; the reason goes below the table."""
@@ -94,6 +95,10 @@ class ReportTable:
         if reason not in self.reasons:
             self.reasons.append(reason)
         return self.reasons.index(reason) + 1
+
+    def figure(self, value: float | None, text: str, reason: str) -> TableCell:
+        """A figure without an interval."""
+        return TableCell(text) if value is not None else self.missing(reason)
 
     def estimate(self, found: Estimate, show: Callable[[Estimate], str] = with_interval) -> TableCell:
         """A figure with its interval, or why it is missing."""
@@ -111,10 +116,10 @@ class ReportTable:
             else replace(cell, look="bar", value=found.value, low=found.low, high=found.high, css=css)
         )
 
-    def heat(self, found: Estimate) -> TableCell:
-        """A share with a tint; its interval when pointed at."""
+    def heat(self, found: Estimate, reason: str) -> TableCell:
+        """A share with a tint; its interval when pointed at. `reason` comes before the estimate's own."""
         if found.value is None:
-            return self.missing(found.reason or "no probe of this level was answered")
+            return self.missing(reason or found.reason)
         return TableCell(percent(found.value), "heat", found.value, title=f"{with_interval(found)}, n {found.n}")
 
 
@@ -138,7 +143,8 @@ def main_table(lines: Sequence[Line]) -> ReportTable:
     table = ReportTable(
         "systems",
         "Every system",
-        "Sections by budget: the share of the full conversation's measured cache bytes that a system may have in front of a question. The best first in each.",
+        "Sections by budget: the share of the full conversation's measured cache bytes that a system may have in "
+        "front of a question. The best first in each.",
         "rows.jsonl and times.jsonl; Analysis.overall and Analysis.knowing",
         [
             ("system", ""),
@@ -170,27 +176,24 @@ def main_table(lines: Sequence[Line]) -> ReportTable:
 
 
 def main_row(table: ReportTable, line: Line) -> list[TableCell]:
-    """One line of the main table."""
+    """One line of the main table. Where all rows failed that is the reason for everything."""
     row, known = line.row, line.known
+    failed = TableCell(f"{line.broken} / {line.unfit}", "strong" if line.broken else "number", title=f"of {row.rows}")
+    if line.dead:
+        absent = [table.missing(line.dead, look="left" if n == 0 else "number") for n in range(7)]
+        return [name_cell(line, budget=False), *absent, failed]
     pair = (known.confabulation, known.false_denial_lost)
+    lacking = next((e.reason for e in pair if e.value is None), "")
     part = "" if row.cost.share is None else f" ({percent(row.cost.share)})"
-    failed = TableCell(
-        f"{line.broken} / {line.unfit}", "strong" if line.broken else "number", title=f"of {row.rows} rows"
-    )
     return [
         name_cell(line, budget=False),
         table.bar(row.survival, line.family),
         table.estimate(row.text_survival, alone),
-        TableCell(
-            " / ".join(percent(e.value) for e in pair),
-            note=table.note(next((e.reason for e in pair if e.value is None), "")),
-        ),
+        TableCell(" / ".join(percent(e.value) for e in pair), note=table.note(lacking)),
         difference(table, row.against["summary"]),
-        TableCell(size(row.cost.active_bytes) + part)
-        if row.cost.active_bytes is not None
-        else table.missing("no row has measured bytes"),
+        table.figure(row.cost.active_bytes, f"{size(row.cost.active_bytes)}{part}", "no row has measured bytes"),
         TableCell(size(row.cost.at_rest)),
-        TableCell(seconds(row.cost.first_token)) if row.cost.first_token is not None else table.missing("no times"),
+        table.figure(row.cost.first_token, seconds(row.cost.first_token), "no row has times"),
         failed if row.failed else TableCell("0"),
     ]
 
@@ -215,14 +218,16 @@ def level_table(breakdown: Breakdown, lines: Sequence[Line], everything: bool) -
         f"{breakdown.metric}-{breakdown.dimension}{'-all' if everything else ''}",
         f"{what} by {LEVELS[breakdown.dimension]}",
         f"{says}Share right, {scope}; intervals and counts when pointed at.",
-        f"rows.jsonl and scenarios.jsonl; Analysis.breakdowns, dimension {breakdown.dimension}, metric {breakdown.metric}",
+        f"rows.jsonl and scenarios.jsonl; Analysis.breakdowns, dimension {breakdown.dimension}, "
+        f"metric {breakdown.metric}",
         [("system", ""), *((level, "") for level in breakdown.levels)],
     )
     cells = {(cell.system, cell.budget, cell.level): cell.score for cell in breakdown.cells}
+    table.tinted = True
     absent = Estimate(None, reason="no probe of this level was answered")
     shown = by_family(lines) if everything else tightest(lines)
     rows = [
-        [name_cell(line), *(table.heat(cells.get((*line.key, level), absent)) for level in breakdown.levels)]
+        [name_cell(line), *(table.heat(cells.get((*line.key, level), absent), line.dead) for level in breakdown.levels)]
         for line in shown
     ]
     table.sections.append(("", rows))
@@ -232,24 +237,19 @@ def level_table(breakdown: Breakdown, lines: Sequence[Line], everything: bool) -
 def at_rest_table(lines: Sequence[Line]) -> ReportTable:
     """Bytes kept between sessions, by kind."""
     kinds = sorted({kind for line in lines for kind in line.row.cost.at_rest_by_kind})
-    most = max((line.row.cost.at_rest or 0.0 for line in lines), default=0.0)
     table = ReportTable(
-        "at-rest",
+        "at-rest-by-kind",
         "Bytes at rest by kind",
-        "Everything kept between sessions, mean over rows: nothing is left out. The bar is the total, against the largest one.",
+        "Everything kept between sessions, mean over rows: nothing is left out.",
         "rows.jsonl: at_rest; Analysis.overall (cost.at_rest, cost.at_rest_by_kind)",
         [("system", ""), ("total", ""), *((kind, "") for kind in kinds)],
     )
     rows = []
     for line in by_family(lines):
         cost = line.row.cost
-        if cost.at_rest is None:
-            total = table.missing("all rows failed")
-        else:
-            total = TableCell(size(cost.at_rest), "bar", cost.at_rest / most if most else 0.0, css=line.family)
-        rows.append(
-            [name_cell(line), total, *(TableCell(size(cost.at_rest_by_kind.get(kind) or None)) for kind in kinds)]
-        )
+        total = table.figure(cost.at_rest, size(cost.at_rest), line.dead)
+        parts = [TableCell(size(cost.at_rest_by_kind.get(kind) or None)) for kind in kinds]
+        rows.append([name_cell(line), total, *parts])
     table.sections.append(("", rows))
     return table
 
@@ -259,7 +259,10 @@ def comparison_table(lines: Sequence[Line]) -> ReportTable:
     table = ReportTable(
         "comparisons",
         "Differences, Holm-adjusted",
-        "Percentage points more than the prompted summary at the same budget, and than no memory, on the probes that both answered; bootstrap paired by probe, clustered by scenario pair, crossed with family. p is adjusted over the whole table. The last column of each: the smallest true difference that this run would have found with 80% power at 5%.",
+        "Percentage points more than the prompted summary at the same budget, and than no memory, on the probes "
+        "that both answered; bootstrap paired by probe, clustered by scenario pair, crossed with family. p is "
+        "adjusted over the whole table. The last column of each: the smallest true difference that this run would "
+        "have found with 80% power at 5%.",
         "rows.jsonl; Analysis.overall (against)",
         [("system", "")],
     )
@@ -287,7 +290,10 @@ def survival_table(lines: Sequence[Line]) -> ReportTable:
     table = ReportTable(
         "survival",
         "Retention and other views of survival",
-        "Retention is (system − none) / (full − none), and is refused where the two ends do not separate. Twins: right in both conversations of a pair, which no habit of a model can be. Before screening: with the probes that a model gets right without the rule. False rules: rules that do not bind (revoked, expired, scoped, quoted, injected) that the text states all the same.",
+        "Retention is (system − none) / (full − none), and is refused where the two ends do not separate. Twins: "
+        "right in both conversations of a pair, which no habit of a model can be. Before screening: with the "
+        "probes that a model gets right without the rule. False rules: rules that do not bind (revoked, expired, "
+        "scoped, quoted, injected) that the text states all the same.",
         "rows.jsonl: answers, said; Analysis.overall (retention, twins, unscreened, text_survival, false_rules)",
         [
             (name, "")
@@ -320,7 +326,10 @@ def knowing_table(lines: Sequence[Line]) -> ReportTable:
     table = ReportTable(
         "knowing",
         "Knowing what was lost",
-        "Silent: of lost rules, those not answered with not sure (and, of all binding rules, lost ones without a word). Confabulation: yes to rules that never were. Outdated yes: yes to rules that were said and do not bind. False denial: no to binding rules (and to lost ones among them). Stale: the superseded value chosen, and its mean probability.",
+        "Silent: of lost rules, those not answered with not sure (and, of all binding rules, lost ones without a "
+        "word). Confabulation: yes to rules that never were. Outdated yes: yes to rules that were said and do not "
+        "bind. False denial: no to binding rules (and to lost ones among them). Stale: the superseded value "
+        "chosen, and its mean probability.",
         "rows.jsonl: existence answers and losses; Analysis.knowing",
         [
             (name, "")
@@ -360,7 +369,9 @@ def calibration_table(lines: Sequence[Line]) -> ReportTable:
     table = ReportTable(
         "calibration",
         "Calibration and ranking",
-        "Brier score (squared error of the probability of yes) and adaptive expected calibration error, for rules that survived, were lost, never were; 0 is best. Choice ECE: of the chosen value. AURC: mean risk over all coverages, 0 is best. AUROC: 0.5 is chance, 1 is best. Point estimates.",
+        "Brier score (squared error of the probability of yes) and adaptive expected calibration error, for rules "
+        "that survived, were lost, never were; 0 is best. Choice ECE: of the chosen value. AURC: mean risk over "
+        "all coverages, 0 is best. AUROC: 0.5 is chance, 1 is best. Point estimates.",
         "rows.jsonl: scores, ledger, said; Analysis.knowing",
         [
             (name, "")
@@ -411,7 +422,8 @@ def cost_table(lines: Sequence[Line]) -> ReportTable:
     table = ReportTable(
         "costs",
         "Bytes, tokens and seconds",
-        "Means over rows (seconds: medians). Peak: most live cache while the memory was built. Unshared: tokens that would have been read had every probe been answered from scratch.",
+        "Means over rows (seconds: medians). Peak: most live cache while the memory was built. Unshared: tokens "
+        "that would have been read had every probe been answered from scratch.",
         "rows.jsonl and times.jsonl; Analysis.overall (cost)",
         [
             (name, "")
@@ -454,12 +466,14 @@ def failure_table(lines: Sequence[Line]) -> ReportTable:
     table = ReportTable(
         "failures",
         "Rows that failed or do not fit",
-        "Counted, never scored. DoesNotFit: the system itself cannot be as small as its budget there. A system that failed in some scenarios is scored on the others, which may be easier ones. The run's run.log has every message.",
+        "Counted, never scored. DoesNotFit: the system itself cannot be as small as its budget there. A system "
+        "that failed in some scenarios is scored on the others, which may be easier ones. The run's run.log has "
+        "every message.",
         "rows.jsonl: failure; Analysis.overall (failures)",
         [("system", ""), ("error", ""), ("rows", ""), ("of", "")],
     )
     rows = [
-        [name_cell(line), TableCell(error, ""), TableCell(whole(count)), TableCell(whole(line.row.rows))]
+        [name_cell(line), TableCell(error, "left"), TableCell(whole(count)), TableCell(whole(line.row.rows))]
         for line in by_family(lines)
         for error, count in line.row.failures.items()
     ]
@@ -478,11 +492,6 @@ def front_tables(analysis: Analysis, lines: Sequence[Line]) -> list[ReportTable]
 def detail_tables(analysis: Analysis, lines: Sequence[Line]) -> list[ReportTable]:
     """Everything else, folded."""
     tables = [comparison_table(lines), survival_table(lines), knowing_table(lines), calibration_table(lines)]
-    tables += [cost_table(lines), failure_table(lines)]
+    tables += [at_rest_table(lines), cost_table(lines), failure_table(lines)]
     tables += [level_table(b, lines, True) for b in analysis.breakdowns if b.levels]
     return [table for table in tables if table.sections]
-
-
-def bracketed(found: Estimate) -> str:
-    """The interval alone."""
-    return interval(found) or NOTHING
