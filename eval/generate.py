@@ -19,12 +19,12 @@ import tyro
 from blake3 import blake3
 from rich.console import Console
 
-from eval.days import draw_calendar
-from eval.family import GENERAL, Family, families
-from eval.filler import Talk
-from eval.layout import bare, blocks, draw_events, filler_for, meeting_starts, meetings_of, round_ends
-from eval.plants import Plant, draw_never, draw_plants
-from eval.questions import draw_questions
+from eval.making.days import draw_calendar
+from eval.making.family import GENERAL, Family, families
+from eval.making.filler import Talk
+from eval.making.layout import bare, blocks, draw_events, filler_for, meeting_starts, meetings_of, round_ends
+from eval.making.plants import Plant, draw_never, draw_plants
+from eval.making.questions import draw_questions
 from eval.scenarios import Domain, Rule, Scenario, Split, Statement, check, write_scenarios
 from memkv.errors import ConfigError
 
@@ -32,7 +32,7 @@ SEALED = "MEMKV_SEALED_SEED"
 DOMAINS: tuple[Domain, ...] = tuple(domain for domain in get_args(Domain) if domain != "own")
 WORDS_PER_TOKEN = 1 / 1.55  # of the embedded model's tokenizer on these texts
 # Compactions -> pairs of 20.
-ROUNDS = {1: 7, 2: 6, 5: 5, 10: 2}
+ROUNDS = {1: 8, 2: 6, 5: 4, 10: 2}
 FEWEST_RULES, MOST_RULES = 3, 12
 OWN_SHARE = 0.6
 
@@ -142,7 +142,7 @@ def _check_sizes(config: Config, available: int, where: str) -> None:
     if config.rules + config.never > available:
         raise ConfigError(
             f"{where}: {config.rules} + {config.never} rules, but {available} families",
-            "Ask for fewer rules, or add families to eval/families.",
+            "Ask for fewer rules, or add families to eval/making/families.",
         )
     if config.tokens < 1 or config.probes < 1 or (config.rounds is not None and config.rounds < 1):
         raise ConfigError("tokens, probes and rounds are 1 or more", "Correct the number.")

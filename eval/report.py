@@ -13,11 +13,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from eval.report_html import html
-from eval.report_lines import Line, percent, seconds, share, size, with_interval
-from eval.report_markdown import markdown
-from eval.report_source import Source, read_source
-from eval.row_file import replace_text
+from eval.page.html import html
+from eval.page.lines import Line, percent, seconds, share, size, with_interval
+from eval.page.markdown import markdown
+from eval.page.source import Source, read_source
+from eval.running.row_file import replace_text
 from memkv.errors import MemkvError
 
 PAGE, SUMMARY = "report.html", "REPORT.md"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from eval.scenarios import ProbeKind
 
-# What a compacted text says of a rule (eval.said): the value that binds, one that was superseded, another one, several
-# at once, the opposite (polarity or exception lost), or nothing.
+# What a compacted text says of a rule (eval.prose.said): the value that binds, one that was superseded, another one,
+# several at once, the opposite (polarity or exception lost), or nothing.
 SAID = ("right", "stale", "wrong", "ambiguous", "distorted", "absent")
 
 

@@ -19,16 +19,16 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from eval.cell import Finished, Runner, empty_row, failed
-from eval.endpoint import Endpoint, check_endpoint
-from eval.plan import Config, Task, cells, check_config, load_config, load_scenarios, tasks, with_own
-from eval.progress import Meter, duration
-from eval.provenance import cores
 from eval.rows import Times
-from eval.run_folder import RunFolder, failures, open_folder
+from eval.running.cell import Finished, Runner, empty_row, failed
+from eval.running.endpoint import Endpoint, check_endpoint
+from eval.running.plan import Config, Task, cells, check_config, load_config, load_scenarios, tasks, with_own
+from eval.running.progress import Meter, duration
+from eval.running.provenance import cores
+from eval.running.run_folder import RunFolder, failures, open_folder
+from eval.running.workers import Event, Lost, Note, Ready, ScenarioDone, Setup, run_tasks
 from eval.scenarios import Scenario
 from eval.systems.base import Case
-from eval.workers import Event, Lost, Note, Ready, ScenarioDone, Setup, run_tasks
 from memkv.errors import ConfigError, MemkvError
 
 RUNS = Path("build/eval")
@@ -133,7 +133,7 @@ def prepare(options: Options) -> tuple[Config, list[Scenario]]:
 def start(options: Options, setup: Setup, left: Sequence[Task], count: int) -> Generator[Event, None, None]:
     """The workers' events, from processes here or from a Ray cluster."""
     if options.ray is not None:
-        from eval.ray_workers import run_tasks_on_ray
+        from eval.running.ray_workers import run_tasks_on_ray
 
         return run_tasks_on_ray(setup, left, count, options.ray)
     return run_tasks(setup, left, count)

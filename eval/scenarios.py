@@ -24,7 +24,7 @@ Split = Literal["train", "dev", "test", "own"]
 RuleType = Literal[
     "prohibition", "obligation", "conditional", "cap", "format", "order", "authority", "preference", "expiring"
 ]
-# `never` was not said at all; of the others only `active` and `superseded` (by its new value) bind on the day of asking.
+# `never` was not said at all; of the others `active` and `superseded` (by its new value) bind on the day of asking.
 Status = Literal["active", "superseded", "revoked", "expired", "scoped", "quoted", "injected", "never"]
 Phrasing = Literal["list", "passing", "correction", "pasted", "none"]
 ProbeKind = Literal["value", "behaviour", "exception", "existence", "generate"]
@@ -35,7 +35,7 @@ EXISTENCE_OPTIONS = ("Yes.", "No.", "Not sure.")
 
 @dataclass(frozen=True)
 class Statement:
-    """What a text must say for a rule to be in it; `eval.said` reads it out of prose.
+    """What a text must say for a rule to be in it; `eval.prose.said` reads it out of prose.
 
     Attributes:
         about: groups of words. A sentence is about the rule if it holds a word of every group (inflected forms count).

@@ -1,6 +1,6 @@
 """From an answer to a score: pure functions, the project's metric and the reward that training imports.
 
-Two views, kept apart: what a memory's text still says of the rules (`eval.said`), and what the model can still do
+Two views, kept apart: what a memory's text still says of the rules (`eval.prose.said`), and what the model can still do
 (options ranked by likelihood, written answers checked by code).
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from eval.prose import BULLET, split
-from eval.said import Said, said
+from eval.prose.said import Said, said
+from eval.prose.sentences import BULLET, split
 from eval.scenarios import EXISTENCE_OPTIONS, Check, Rule
 from memkv.errors import InvalidInput
 

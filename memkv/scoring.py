@@ -45,7 +45,7 @@ def score(model: HybridModel, live: LiveCache, branches: Sequence[Branch]) -> li
     for branch in branches:
         if not branch.stem or not branch.leaves or not all(branch.leaves):
             raise InvalidInput("A question or an answer is empty", "Give at least one token each.")
-    if not (len(live) and packable(live) and packs_exactly(model)):
+    if not (packable(live) and packs_exactly(model)):
         return [one_by_one(model, live, branch) for branch in branches]
     return [sums for group in grouped(branches) for sums in in_one_pass(model, live, group)]
 
@@ -60,8 +60,13 @@ def one_by_one(model: HybridModel, live: LiveCache, branch: Branch) -> list[floa
 def packable(live: LiveCache) -> bool:
     """Whether every layer is plain attention KV of one length, so that one mask does for all."""
     layers = live.cache.layers
-    plain = all(type(layer) is DynamicLayer and layer.is_initialized for layer in layers)
-    return plain and not live.held and len({layer.keys.shape[2] for layer in layers}) == 1
+    plain = all(type(layer) is DynamicLayer for layer in layers)
+    return plain and not live.held and len({held_entries(layer) for layer in layers}) == 1
+
+
+def held_entries(layer: DynamicLayer) -> int:
+    """Tokens that a layer holds; none before the first pass."""
+    return layer.keys.shape[2] if layer.is_initialized else 0
 
 
 def packs_exactly(model: HybridModel) -> bool:
@@ -129,7 +134,7 @@ def in_one_pass(model: HybridModel, live: LiveCache, branches: Sequence[Branch])
 
 def packed(model: HybridModel, live: LiveCache, nodes: Sequence[Node]) -> tuple[list[int], list[int], Tensor]:
     """Token ids, positions and additive mask (1, 1, packed, held + packed) of a tree behind `live`."""
-    held = live.cache.layers[0].keys.shape[2]
+    held = held_entries(live.cache.layers[0])
     mask = torch.full((1, 1, len(nodes), held + len(nodes)), torch.finfo(model.dtype).min, dtype=model.dtype)
     mask[..., :held] = 0
     for index, node in enumerate(nodes):

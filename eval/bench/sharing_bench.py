@@ -5,8 +5,8 @@ from __future__ import annotations
 from eval.bench.harness import Bench, Goal, Row, take_turns
 from eval.generate import Config, scenarios
 from eval.reading import read_probes
-from eval.systems.base import Memory, constant
 from eval.scenarios import to_message
+from eval.systems.base import Memory, constant
 
 # A round reads the conversation once for us and a dozen times for the peer: half a minute.
 MOST_ROUNDS = 5

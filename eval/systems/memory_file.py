@@ -12,7 +12,7 @@ from memkv.compaction import Compaction, Context, Item, to_messages
 from memkv.compaction.base import keep_recent
 from memkv.turns import Message
 
-MAX_TOKENS = 96  # of edits after one chunk
+MAX_TOKENS = 80  # of edits after one chunk
 HEADING = "Your memory file:"
 FILE = "file"  # role of the item that holds the file
 PROMPT = (

@@ -8,7 +8,7 @@ from eval.systems.rounds import compact_rounds
 from memkv.compaction import Summary
 from memkv.sampling import Sampling
 
-MAX_TOKENS = 96  # of one summary; a policy of six rules takes about 120, so it has to choose
+MAX_TOKENS = 80  # of one summary; a policy of six rules takes about 120, so it has to choose
 
 
 class PromptedSummary:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from synthetic_rows import failed, forgot, knows, row, scenario
 
-from eval.analysis import Analysis, SystemRow, analyse
+from eval.figures.analysis import Analysis, SystemRow, analyse
 from eval.rows import Row, Times
 from eval.scenarios import Probe, Scenario
 from memkv.errors import InvalidInput

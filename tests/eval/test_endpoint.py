@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from run_parts import save_tiny_model, tiny_scenario
 
-from eval.cell import Runner
-from eval.endpoint import (
+from eval.running.cell import Runner
+from eval.running.endpoint import (
     Endpoint,
     EndpointGarbled,
     EndpointRefused,
@@ -22,7 +22,7 @@ from eval.endpoint import (
     ask_all,
     check_endpoint,
 )
-from eval.plan import Config, SystemPlan, Task, cells
+from eval.running.plan import Config, SystemPlan, Task, cells
 from memkv.errors import ConfigError
 
 Answer = Callable[[dict[str, Any], int], tuple[int, bytes]]

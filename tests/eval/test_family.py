@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from eval.family import FOLDER, GENERAL, Family, families, fill, load, lower, matches
 from eval.generate import DOMAINS
+from eval.making.family import FOLDER, GENERAL, Family, families, fill, load, lower, matches
 from eval.scenarios import Check, Split
 from memkv.errors import ConfigError
 

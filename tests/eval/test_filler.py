@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from eval.family import FOLDER as FAMILIES
-from eval.family import GENERAL, matches
-from eval.family import load as load_families
-from eval.filler import BINDING, SHORT, Exchange, Talk, load
 from eval.generate import DOMAINS
+from eval.making.family import FOLDER as FAMILIES
+from eval.making.family import GENERAL, matches
+from eval.making.family import load as load_families
+from eval.making.filler import BINDING, SHORT, Exchange, Talk, load
 from memkv.errors import ConfigError
 
 WORDS_OF_32K = 24_000

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from eval.family import families, fill, matches
-from eval.filler import SHORT
 from eval.generate import DOMAINS, SEALED, Config, Options, generate, main, scenarios
+from eval.making.family import families, fill, matches
+from eval.making.filler import SHORT
 from eval.scenarios import EXISTENCE_OPTIONS, Scenario, read_scenarios, write_scenarios
 from memkv.errors import ConfigError
 

@@ -8,8 +8,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from synthetic_rows import forgot, knows, row, scenario
 
-from eval.knowing import Knowing, area, bins, calibration, knowing, risk_curve
-from eval.probe_table import table
+from eval.figures.knowing import Knowing, area, bins, calibration, knowing, risk_curve
+from eval.figures.probe_table import table
 from eval.rows import Row
 from eval.scenarios import Probe, Scenario
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from synthetic_rows import failed, forgot, row, scenario
 
 from eval import report
-from eval.report_svg import Scale, spread
-from eval.row_file import read_rows, to_line
+from eval.page.svg import Scale, spread
 from eval.rows import Failure, Row, Times
+from eval.running.row_file import read_rows, to_line
 from eval.scenarios import Meeting, Probe, Rule, Scenario, Status, Turn, write_scenarios
 from memkv.errors import ConfigError
 

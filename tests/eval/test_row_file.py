@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eval.row_file import RowFile, read_rows, read_times, row_of, times_of, to_line
 from eval.rows import Answer, Failure, Row, Times
+from eval.running.row_file import RowFile, read_rows, read_times, row_of, times_of, to_line
 from memkv.errors import ConfigError, StorageFull
 
 FULL = Row(

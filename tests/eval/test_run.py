@@ -15,16 +15,27 @@ import torch
 from rich.console import Console
 from run_parts import TRIGGER, save_tiny_model, tiny_scenario, write_tiny_run
 
-from eval.cell import Runner
 from eval.generate import Config as Generate
-from eval.plan import Cell, Config, SystemPlan, Task, cells, check_config, load_config, load_scenarios, tasks, with_own
-from eval.progress import Meter, duration
-from eval.provenance import differences
-from eval.row_file import read_rows, read_times
 from eval.run import Options, default_name, execute, worker_count
-from eval.run_folder import open_folder
+from eval.running.cell import Runner
+from eval.running.plan import (
+    Cell,
+    Config,
+    SystemPlan,
+    Task,
+    cells,
+    check_config,
+    load_config,
+    load_scenarios,
+    tasks,
+    with_own,
+)
+from eval.running.progress import Meter, duration
+from eval.running.provenance import differences
+from eval.running.row_file import read_rows, read_times
+from eval.running.run_folder import open_folder
+from eval.running.screen import neutral_exchanges
 from eval.scenarios import read_scenarios
-from eval.screen import neutral_exchanges
 from memkv.errors import ConfigError, StoreBusy
 
 ROOT = Path(__file__).parents[2]
@@ -423,7 +434,7 @@ def test_ray_gives_the_same_rows(tmp_path: Path):
 @pytest.mark.slow
 def test_ray_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "eval.ray_workers", raising=False)
+    monkeypatch.delitem(sys.modules, "eval.running.ray_workers", raising=False)
     config, file = write_tiny_run(tmp_path, 1, SYSTEMS)
     with pytest.raises(ConfigError, match="needs the package ray"):
         execute(Options(config, tmp_path / "out", workers=1, scenarios=file, ray="local"), quiet())

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from eval.prose import transcript_of
-from eval.said import said
+from eval.prose.said import said
+from eval.prose.sentences import transcript_of
 from eval.scenarios import Rule, Statement
 from memkv.turns import Message
 

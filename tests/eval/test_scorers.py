@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from eval.family import FOLDER, Family, fill, load
 from eval.generate import scenarios
-from eval.prose import transcript_of
-from eval.said import said
+from eval.making.family import FOLDER, Family, fill, load
+from eval.prose.said import said
+from eval.prose.sentences import transcript_of
 from eval.scenarios import Check, Rule, Scenario, Statement, to_message
 from eval.scorers import (
     choose,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.statistics import Groups, compare, detectable, draws_for, holm, means, p_value, ratios
+from eval.figures.statistics import Groups, compare, detectable, draws_for, holm, means, p_value, ratios
 
 PAIRS, FAMILIES = 20, 12
 

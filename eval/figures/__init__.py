@@ -1,0 +1,1 @@
+"""From rows to figures: tables of probes, bootstrap, calibration, costs."""

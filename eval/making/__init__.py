@@ -1,0 +1,1 @@
+"""How scenarios are made: families of rules, small talk, frames, layout, questions."""

@@ -1,0 +1,1 @@
+"""The report as a page: lines, tables, plots, HTML and Markdown."""

@@ -1,0 +1,1 @@
+"""What a text says of a rule: a small strict parser, no judge."""

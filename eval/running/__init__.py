@@ -1,0 +1,1 @@
+"""Running cells: plan, processes, rows that resume, where they came from."""
