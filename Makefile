@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint format bench parity codecs lock clean
+.PHONY: setup demo test eval lint format bench parity codecs suites lock clean
 
 setup: $(READY)
 
@@ -24,6 +24,10 @@ demo: $(READY)
 # Two processes with one thread each: tiny models gain nothing from more.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+# Every memory system on a few scenarios; a table, and build/eval/quick/report.html.
+eval: $(READY)
+	$(BIN)/python -m eval.run --config configs/quick.yaml $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -51,6 +55,17 @@ parity: $(READY)
 # Bytes, perplexity and rule probes of every codec on the embedded model; writes eval/CODECS.md.
 codecs: $(READY)
 	$(BIN)/python -m eval.codec_table $(ARGS)
+
+# RULER through lm-eval's generators, in a virtual environment of its own, and the tests that need it.
+suites: .venv-suites/.ready
+	.venv-suites/bin/python -m pytest -q tests/eval/test_ruler.py tests/eval/test_longbench.py tests/eval/test_suites.py
+	.venv-suites/bin/python -m eval.suites --suite ruler $(ARGS)
+
+.venv-suites/.ready: requirements.lock eval/suites/suites.lock
+	$(PYTHON) -m venv .venv-suites
+	.venv-suites/bin/pip install --disable-pip-version-check --quiet --no-deps -r requirements.lock -r eval/suites/suites.lock
+	.venv-suites/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
 
 # Resolves the newest versions in a fresh environment and writes requirements.lock again.
 lock:

@@ -183,6 +183,7 @@ def _rule(plant: Plant, twin: int, place: tuple[int, int] | None) -> Rule:
             others=tuple(other for other in family.values if other != value),
             polarity=family.polarity,
             exception=plant.exempts[twin].words if plant.exempts else (),
+            other_exceptions=plant.other_exceptions(twin),
         ),
         old_value=plant.old(twin),
         planted_at=place,

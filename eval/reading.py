@@ -48,6 +48,7 @@ class Group:
     """Probes that are asked after one context."""
 
     messages: list[Message]
+    searching: float  # seconds from the first question to these messages
     probes: list[Probe] = field(default_factory=list)
 
 
@@ -64,9 +65,11 @@ def read_probes(
     chat = model.chat
     probes = scenario.probes if probes is None else probes
     for probe in probes:
+        began = time.perf_counter()
         messages = memory.messages(dated(scenario, probe))
+        searching = time.perf_counter() - began
         key = () if memory.live is not None else tuple(chat.encode(chat.stable(messages)))
-        groups.setdefault(key, Group(messages)).probes.append(probe)
+        groups.setdefault(key, Group(messages, searching)).probes.append(probe)
     answers: dict[str, Answer] = {}
     active, waits, contexts = 0, [], 0
     prefilled = generated = unshared = 0
@@ -83,7 +86,7 @@ def read_probes(
             began = time.perf_counter()
             model.extend(live.fork(), stems[group.probes[0].id])
             question_seconds = time.perf_counter() - began
-        waits.append(wait)
+        waits.append(group.searching + wait)
         ranked = [probe for probe in group.probes if probe.kind != "generate"]
         branches = [Branch(tuple(stems[p.id]), tuple(tuple(chat.encode(o)) for o in p.options)) for p in ranked]
         for probe, branch, sums in zip(ranked, branches, score(model, live, branches), strict=True):

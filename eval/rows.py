@@ -60,6 +60,7 @@ class Row:
         prefilled, generated: tokens read and written, building and answering together.
         unshared: tokens that would have been read had every probe been answered from scratch.
         text: what the memory said in words, so that `said` can be read again; None where there is no text.
+        transcript: whether that text is messages, oldest first.
         said: rule id -> one of SAID, for every rule of the scenario; None where there is no text.
         ledger: rule id -> declared probability that the rule survived.
         answers: one for every probe.
@@ -82,6 +83,7 @@ class Row:
     generated: int = 0
     unshared: int = 0
     text: str | None = None
+    transcript: bool = False
     said: dict[str, str] | None = None
     ledger: dict[str, float] | None = None
     answers: tuple[Answer, ...] = ()

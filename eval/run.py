@@ -227,8 +227,9 @@ def print_report(folder: Path) -> None:
     """The table in the terminal, and where the report is."""
     from eval import report
 
-    Console().print(report.terminal_table(folder))
-    print(f"Report: {report.write(folder)}")
+    source = report.read_source(folder)
+    report.terminal().print(report.table_of(source))
+    print(f"Report: {report.write_from(source, folder)}")
 
 
 def dry_run(options: Options) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from types import UnionType
@@ -43,6 +44,7 @@ class Statement:
         others: values that would be wrong, near misses of the right one.
         polarity: whether the value is to be done or to be avoided.
         exception: words of the exception, of which one must stand beside the rule; empty for a rule without one.
+        other_exceptions: words of exceptions that would be wrong; a text that lists them too has not kept the rule.
     """
 
     about: tuple[tuple[str, ...], ...]
@@ -50,6 +52,7 @@ class Statement:
     others: tuple[str, ...]
     polarity: Polarity = "do"
     exception: tuple[str, ...] = ()
+    other_exceptions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Check:
-    """A check of a generated answer by code; `eval.scorers.complies` runs it."""
+    """A check of a generated answer by code; `eval.scorers.complies` runs it.
+
+    Attributes:
+        value: the word, sign or number that it looks for.
+        others: near misses; an answer that contains one of them too complies with nothing (`contains` only).
+    """
 
     kind: Literal[
         "starts_with",
@@ -101,6 +109,7 @@ class Check:
         "bullets",
     ]
     value: str | int | None = None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,7 +225,8 @@ def read_scenarios(path: str | Path) -> Iterator[Scenario]:
             names line and field.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # Not splitlines(), which also cuts at the line separators that JSON leaves inside a text (U+2028, U+0085).
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"Cannot read {path}: {error}", "Check the path; a scenario file is JSON Lines.") from error
     seen: set[str] = set()
@@ -309,16 +319,54 @@ def check(scenario: Scenario, where: str) -> None:
         raise wrong("`rounds` must rise")
     if scenario.rounds[-1] != total:
         raise wrong(f"`rounds` must end with the number of messages, {total}")
+    for day in (scenario.asked_on, *(meeting.date for meeting in scenario.meetings)):
+        if not is_day(day):
+            raise wrong(f"{day!r} is no ISO date, such as 2026-03-02")
     for name, ids in (("rule", [r.id for r in scenario.rules]), ("probe", [p.id for p in scenario.probes])):
         if len(ids) != len(set(ids)):
             raise wrong(f"two entries share a {name} id")
+    for rule in scenario.rules:
+        if problem := rule_problem(rule, scenario.meetings):
+            raise wrong(f"rule {rule.id!r} {problem}")
     for probe in scenario.probes:
-        if probe.rule not in scenario.rule:
-            raise wrong(f"probe {probe.id!r} asks about the unknown rule {probe.rule!r}")
-        if probe.kind == "generate":
-            if probe.check is None or probe.max_tokens < 1:
-                raise wrong(f"probe {probe.id!r} needs a check and max_tokens")
-        elif not 0 <= probe.answer < len(probe.options) or len(set(probe.options)) < 2:
-            raise wrong(f"probe {probe.id!r} needs at least two options, and an answer among them")
-        if probe.kind == "existence" and probe.options != EXISTENCE_OPTIONS:
-            raise wrong(f"probe {probe.id!r}: the options of an existence probe are {list(EXISTENCE_OPTIONS)}")
+        if problem := probe_problem(probe, scenario.rule):
+            raise wrong(f"probe {probe.id!r} {problem}")
+
+
+def is_day(text: str) -> bool:
+    """Whether `text` is a date as YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def rule_problem(rule: Rule, meetings: Sequence[Meeting]) -> str | None:
+    """Why a rule cannot be looked for, in words."""
+    said = rule.statement
+    if not said.about or not all(said.about) or not all(word.strip() for group in said.about for word in group):
+        return "needs groups of words in `about`, none of them empty"
+    if not said.value.strip() or said.value in said.others:
+        return "needs a `value` that is none of `others`"
+    if rule.planted_at is not None:
+        session, message = rule.planted_at
+        if not (0 <= session < len(meetings) and 0 <= message < len(meetings[session].turns)):
+            return f"is planted in message {[session, message]}, which is not there ([session, message], from 0)"
+    return None
+
+
+def probe_problem(probe: Probe, rules: Mapping[str, Rule]) -> str | None:
+    """Why a probe cannot be asked or scored, in words."""
+    if probe.rule not in rules:
+        return f"asks about the unknown rule {probe.rule!r}"
+    if probe.kind == "generate":
+        return None if probe.check is not None and probe.max_tokens > 0 else "needs a check and max_tokens"
+    if not 0 <= probe.answer < len(probe.options) or len(probe.options) < 2:
+        return "needs at least two options, and an answer among them"
+    if len(set(probe.options)) < len(probe.options) or not all(option.strip() for option in probe.options):
+        return "has an empty option, or the same one twice"
+    if probe.stale is not None and (not 0 <= probe.stale < len(probe.options) or probe.stale == probe.answer):
+        return f"has no other option {probe.stale} to be the stale one"
+    if probe.kind == "existence" and probe.options != EXISTENCE_OPTIONS:
+        return f"needs the options of an existence probe, {list(EXISTENCE_OPTIONS)}"
+    return None

@@ -26,7 +26,6 @@ LETTER = re.compile(
     r"([A-Za-z])(?:[)\]\"'*_`]*\s*$|[)\]\"'*_`]*[.):](?!\w)|[)\]\"'*_`]*\s*\n|\s+[-–—]\s)",
     re.IGNORECASE,
 )
-NEGATION = frozenset({"not", "never", "no", "nor", "neither", "isn't", "don't", "wouldn't", "cannot"})
 
 
 @dataclass(frozen=True)
@@ -221,8 +220,16 @@ def holds(text: str, found: Sequence[str], check: Check) -> bool:
         return list(found[:size]) == wanted and WORD.match(text.lstrip(WRAPPING)) is not None
     if check.kind == "ends_with":
         return list(found[-size:]) == wanted and text.rstrip(CLOSING)[-1:].isalnum()
-    inside = any(list(found[at : at + size]) == wanted for at in range(len(found) - size + 1))
-    return inside == (check.kind == "contains")
+    inside = has(found, wanted)
+    if check.kind == "lacks":
+        return not inside
+    # Listing every value is no way to comply.
+    return inside and not any(has(found, words_of(other)) for other in check.others)
+
+
+def has(words: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether `wanted` stand in `words`, one after the other."""
+    return any(list(words[at : at + len(wanted)]) == list(wanted) for at in range(len(words) - len(wanted) + 1))
 
 
 def whole(check: Check) -> int:
@@ -245,26 +252,3 @@ def parse_letter(text: str, n: int) -> int | None:
     rest = re.findall(r"(?<![\w'’])([A-Z])(?=[.):,]|\s*$|\s+(?:or|and)\b)", text[match.end() :])
     others = {ord(letter) - ord("A") for letter in rest} - {index}
     return index if index < n and not any(other < n for other in others) else None
-
-
-def parse_choice(text: str, options: Sequence[str]) -> int | None:
-    """The option that a written answer picks, by its letter or by naming exactly one; None is no answer."""
-    by_letter = parse_letter(text, len(options))
-    if by_letter is not None:
-        return by_letter
-    found = words_of(text)
-    taken: set[int] = set()
-    named: set[int] = set()
-    for index in sorted(range(len(options)), key=lambda i: -len(words_of(options[i]))):
-        wanted = words_of(options[index])
-        for at in range(len(found) - len(wanted) + 1):
-            span = set(range(at, at + len(wanted)))
-            if wanted and list(found[at : at + len(wanted)]) == wanted and not span & taken:
-                taken |= span
-                named.add(index)
-    if len(named) != 1:
-        return None
-    (index,) = named
-    denied = any(word in NEGATION for at, word in enumerate(found) if at not in taken)
-    plain_no = set(words_of(options[index])) & NEGATION
-    return None if denied and not plain_no else index

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tiny_models import tiny
@@ -9,6 +11,7 @@ from tiny_models import tiny
 from memkv import HybridModel
 from memkv.compress import codec
 from memkv.errors import InvalidInput
+from memkv.live import LiveCache
 from memkv.scoring import Branch, grouped, one_by_one, packable, packs_exactly, score
 
 TREE = [
@@ -95,3 +98,11 @@ def test_a_tree_beyond_the_models_positions_is_refused() -> None:
     with pytest.raises(InvalidInput, match="positions"):
         score(model, live, [Branch(tuple([1] * limit), ((1, 2),))])
     assert torch.isfinite(model.extend(live, [1])).all()
+
+
+def test_a_pass_that_gives_no_numbers_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def last_is_nan(model: HybridModel, live: LiveCache, branches: list[Branch]) -> list[list[float]]:
+        return [[*one_by_one(model, live, branch)[:-1], math.nan] for branch in branches]
+
+    monkeypatch.setattr("memkv.scoring.in_one_pass", last_is_nan)
+    assert not packs_exactly(HybridModel(tiny("llama")))

@@ -21,8 +21,6 @@ How to read it (all plain frozen dataclasses; `Estimate` has value, low, high, e
 - `analysis.breakdowns`: one `Breakdown` a dimension (type, status, phrasing, implicit, kind, domain, rounds, passed,
   meetings, sessions, delay): cells of (level, system, budget) with survival; levels come in order. The one with metric
   "existence" has the share of existence probes right by status, rules that do not bind and never were included.
-- `analysis.curve`: survival against bytes, points of one system in a row by bytes; `frontier` marks those that no other
-  point beats in both (Pareto).
 - `analysis.knowing`: one `knowing.Knowing` for each (system, budget): silent violations, confabulation and false
   denial, stale confidence, Brier and ECE, bins and risk-coverage curve to plot, AUROCs.
 - `analysis.counts`, `analysis.power`, and `analysis.notes`: sentences that belong under the table.
@@ -33,13 +31,13 @@ Seeds are averaged within a probe before anything is resampled. All intervals ar
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from eval.figures.breakdowns import Breakdown, breakdowns
 from eval.figures.costs import Cost, cost
-from eval.figures.knowing import Knowing, knowing
+from eval.figures.knowing import NOT_SURE, Knowing, knowing
 from eval.figures.probe_table import Answered, Kept, Screening, System, Table, screen, table
 from eval.figures.statistics import DRAWS, Comparison, Estimate, detectable, means
 from eval.figures.tallies import BASELINES, comparisons, retention, said, scores, twins
@@ -70,19 +68,6 @@ class SystemRow:
     rows: int
     failed: int
     failures: dict[str, int]
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """Survival at what a system took; `frontier`: nothing keeps as much in fewer active bytes."""
-
-    system: str
-    budget: float | None
-    active_bytes: float
-    at_rest: float | None
-    share: float | None
-    survival: Estimate
-    frontier: bool
 
 
 @dataclass(frozen=True)
@@ -134,7 +119,6 @@ class Analysis:
     counts: Counts
     overall: tuple[SystemRow, ...]
     breakdowns: tuple[Breakdown, ...]
-    curve: tuple[CurvePoint, ...]
     knowing: tuple[Knowing, ...]
     power: Power
     notes: tuple[str, ...] = ()
@@ -207,11 +191,10 @@ def analyse(
     return Analysis(
         counts=counts,
         overall=overall,
-        breakdowns=breakdowns(systems, data, screening.discarded, draws, seed),
-        curve=curve(overall),
+        breakdowns=breakdowns(systems, data, screening, draws, seed),
         knowing=known,
         power=power(list(tests.values())),
-        notes=notes(counts, overall),
+        notes=(*notes(counts, overall), *never_unsure(data.answers), *same_texts(own)),
     )
 
 
@@ -221,25 +204,6 @@ def because(value: Estimate, rows: Sequence[Row]) -> Estimate:
         errors = ", ".join(sorted({row.failure.error for row in rows if row.failure is not None}))
         return Estimate(None, reason=f"all {len(rows)} rows failed ({errors})")
     return value
-
-
-def curve(overall: Sequence[SystemRow]) -> tuple[CurvePoint, ...]:
-    """Survival against active bytes, systems in a row by bytes."""
-    points = [
-        (row.cost.active_bytes, row.survival.value, row)
-        for row in overall
-        if row.cost.active_bytes is not None and row.survival.value is not None
-    ]
-
-    def beaten(size: float, score: float) -> bool:
-        return any((b <= size and s >= score) and (b < size or s > score) for b, s, _ in points)
-
-    return tuple(
-        CurvePoint(
-            row.system, row.budget, size, row.cost.at_rest, row.cost.share, row.survival, not beaten(size, score)
-        )
-        for size, score, row in sorted(points, key=lambda point: (point[2].system, point[0]))
-    )
 
 
 def count(data: Table, screening: Screening, overall: Sequence[SystemRow]) -> Counts:
@@ -285,13 +249,44 @@ def notes(counts: Counts, overall: Sequence[SystemRow]) -> tuple[str, ...]:
         found.append(f"Only {counts.screened} of {counts.scenarios} scenarios were screened.")
     if counts.screened:
         found.append(
-            f"{counts.discarded} of {counts.survival_probes} probes were discarded: neutral contexts give them away."
+            f"{counts.discarded} of {counts.survival_probes} probes were discarded: "
+            "the model is right without having seen the rule."
         )
     if counts.pairs < FEW_PAIRS:
-        found.append(f"Only {counts.pairs} scenario pairs: intervals are rough and rather too narrow.")
+        found.append(f"Only {counts.pairs} scenario pairs: intervals are rough.")
     if counts.failed:
         found.append(f"{counts.failed} of {counts.rows} rows failed; they are counted, not scored.")
     partly = sorted({row.system for row in overall if 0 < row.failed < row.rows})
     if partly:
         found.append(f"Scored on the scenarios in which they did not fail: {', '.join(partly)}.")
     return tuple(found)
+
+
+def never_unsure(answers: Iterable[Answered]) -> tuple[str, ...]:
+    """Said where no system is ever unsure: then silence says something about the reader, and nothing of a memory."""
+    choices = [a.choice for a in answers if a.asked.kind == "existence" and a.system[0] != SCREEN]
+    if not choices or NOT_SURE in choices:
+        return ()
+    return (
+        f"Not one of {len(choices):,} existence probes was answered with not sure: silent violations are 100% by the "
+        "reader's habit, whatever the memory.",
+    )
+
+
+def same_texts(own: Mapping[System, Sequence[Row]]) -> tuple[str, ...]:
+    """Systems of one budget whose memories read the same everywhere: one of them has added nothing to the other."""
+    groups: dict[tuple[float | None, tuple[tuple[str, int, str], ...]], list[str]] = defaultdict(list)
+    for (system, budget), rows in own.items():
+        texts = sorted((row.scenario, row.seed, row.text) for row in rows if row.failure is None and row.text)
+        if texts:
+            groups[budget, tuple(texts)].append(system)
+    return tuple(
+        f"{' and '.join(names)} hold the same text in all {len(texts)} rows{at_budget(budget)}: they are one memory."
+        for (budget, texts), names in groups.items()
+        if len(names) > 1
+    )
+
+
+def at_budget(budget: float | None) -> str:
+    """` at 12.5%`; nothing without a budget."""
+    return "" if budget is None else f" at {100 * budget:g}%"

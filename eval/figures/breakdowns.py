@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eval.figures.probe_table import Asked, ProbeKey, System, Table
+from eval.figures.probe_table import Asked, Screening, System, Table
 from eval.figures.statistics import Estimate, means
 from eval.figures.tallies import Scores, scores
 
@@ -58,28 +58,34 @@ DIMENSIONS: dict[str, Callable[[Asked], tuple[int, str]]] = {
 
 
 def breakdowns(
-    systems: Sequence[System], data: Table, discarded: frozenset[ProbeKey], draws: int, seed: int
+    systems: Sequence[System], data: Table, screening: Screening, draws: int, seed: int
 ) -> tuple[Breakdown, ...]:
-    """Survival by every dimension, then existence probes right by status."""
-    probes = [asked for asked in data.asked if asked.survival and asked.key not in discarded]
+    """Survival by every dimension, then by the model's habit, then existence probes right by status."""
+    probes = [asked for asked in data.asked if asked.survival and asked.key not in screening.discarded]
     existence = [asked for asked in data.asked if asked.kind == "existence"]
     flags = [(answer.system, answer.asked.key, float(answer.right)) for answer in data.answers]
     survival, right = scores(systems, probes, flags), scores(systems, existence, flags)
-    found = [breakdown(name, "survival", probes, systems, survival, draws, seed) for name in DIMENSIONS]
-    return (*found, breakdown("status", "existence", existence, systems, right, draws, seed))
+    found = [
+        breakdown(name, "survival", [place(asked) for asked in probes], systems, survival, draws, seed)
+        for name, place in DIMENSIONS.items()
+    ]
+    if screening.scenarios:
+        habits = [screening.habits.get(asked.key, "not screened") for asked in probes]
+        found.append(breakdown("habit", "survival", [(0, name) for name in habits], systems, survival, draws, seed))
+    statuses = [DIMENSIONS["status"](asked) for asked in existence]
+    return (*found, breakdown("status", "existence", statuses, systems, right, draws, seed))
 
 
 def breakdown(
     dimension: str,
     metric: str,
-    units: Sequence[Asked],
+    placed: Sequence[tuple[int, str]],
     systems: Sequence[System],
     table: Scores,
     draws: int,
     seed: int,
 ) -> Breakdown:
-    """Scores by level; `units` are those of `table`. Each level is resampled by itself."""
-    placed = [DIMENSIONS[dimension](asked) for asked in units]
+    """Scores by level; `placed` are (order, level) of the probes of `table`. Each level is resampled by itself."""
     # By order first: numbers by size, delays by length, words by alphabet.
     levels = tuple(dict.fromkeys(level for _, level in sorted(placed)))
     cells = []

@@ -44,19 +44,21 @@ class Cost:
 def cost(rows: Sequence[Row], times: Mapping[str, Times]) -> Cost:
     """Of the rows of one system at one budget; failed ones are left out."""
     rows = [row for row in rows if row.failure is None]
+    # A server keeps its cache to itself: its bytes and its context are unknown, not 0.
+    measured = [row for row in rows if row.active_bytes is not None]
     active = [row.active_bytes for row in rows if row.active_bytes is not None]
     shares = [row.active_bytes / row.full_bytes for row in rows if row.active_bytes is not None and row.full_bytes]
     timed = [times[row.id] for row in rows if row.id in times]
-    kinds = sorted({kind for row in rows for kind in row.at_rest})
+    kinds = sorted({kind for row in measured for kind in row.at_rest})
     return Cost(
         budget_bytes=mean([row.budget_bytes for row in rows if row.budget_bytes is not None]),
         active_bytes=mean(active),
         most_active_bytes=max(active, default=None),
         share=mean(shares),
-        at_rest=mean([sum(row.at_rest.values()) for row in rows]),
-        at_rest_by_kind={kind: fmean(row.at_rest.get(kind, 0) for row in rows) for kind in kinds},
-        peak_bytes=mean([row.peak_bytes for row in rows]),
-        context_tokens=mean([row.context_tokens for row in rows]),
+        at_rest=mean([sum(row.at_rest.values()) for row in measured]),
+        at_rest_by_kind={kind: fmean(row.at_rest.get(kind, 0) for row in measured) for kind in kinds},
+        peak_bytes=mean([row.peak_bytes for row in measured]),
+        context_tokens=mean([row.context_tokens for row in measured]),
         prefilled=mean([row.prefilled for row in rows]),
         generated=mean([row.generated for row in rows]),
         unshared=mean([row.unshared for row in rows]),

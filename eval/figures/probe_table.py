@@ -16,9 +16,11 @@ from eval.scenarios import Probe, Rule, Scenario
 from eval.scorers import parse_letter, softmax
 from memkv.errors import InvalidInput
 
+SURVIVAL_KINDS = ("value", "behaviour", "exception", "generate")
 # A probe is discarded when neutral contexts give its right option more than this on average.
 GIVEN_AWAY = 0.5
-SURVIVAL_KINDS = ("value", "behaviour", "exception", "generate")
+# What the model does without the rule: comply in every neutral context, in some, or in none.
+HABITS = ("complies anyway", "wavers", "differs")
 
 System = tuple[str, float | None]
 ProbeKey = tuple[str, str]
@@ -122,10 +124,12 @@ class Screening:
 
     Attributes:
         discarded: probes that count for survival and are not used.
+        habits: probe -> one of HABITS. Where compliance "differs" from the model's default, only the rule helps.
         scenarios: those that were screened at all.
     """
 
     discarded: frozenset[ProbeKey]
+    habits: dict[ProbeKey, str]
     scenarios: frozenset[str]
 
 
@@ -240,9 +244,11 @@ def kept(row: Row, rule: Rule, scenario: Scenario) -> Kept:
 
 
 def screen(answers: Iterable[Answered]) -> Screening:
-    """Discard what the rows of the system `screen` (neutral contexts, one a seed) answer without the rule.
+    """Discard what the model knows, or complies with, without having seen the rule.
 
-    Scored probes: the right option has more than 0.5 on average over the contexts. Written ones: right in every one.
+    Measured in neutral contexts (the rows of the system `screen`, one a seed). Scored probes: the right option has more
+    than half of the probability, on average over the contexts. Written ones: right in every context. A mere preference
+    for one option is no knowledge, and the probe's twin, whose answer is another, makes up for it.
     """
     by_probe: dict[ProbeKey, list[Answered]] = defaultdict(list)
     for answer in answers:
@@ -258,4 +264,11 @@ def screen(answers: Iterable[Answered]) -> Screening:
             else all(answer.right for answer in found)
         )
     }
-    return Screening(frozenset(given_away), frozenset(scenario for scenario, _ in by_probe))
+    habits = {key: habit([answer.right for answer in found]) for key, found in by_probe.items()}
+    return Screening(frozenset(given_away), habits, frozenset(scenario for scenario, _ in by_probe))
+
+
+def habit(right: Sequence[bool]) -> str:
+    """One of HABITS, from whether the model was right in each neutral context."""
+    always, wavers, never = HABITS
+    return always if all(right) else wavers if any(right) else never

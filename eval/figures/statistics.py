@@ -4,8 +4,9 @@ Answers about one conversation hang together, and so do answers about one kind o
 template families are resampled, each with replacement and independently, and a probe weighs the product of both counts:
 the pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2); with Brennan's
 naive one as its special case of a single factor). For two crossed factors its variance is never too small in
-expectation, and a little too large where neither factor matters. All systems get the same draws, so differences are
-paired by probe.
+expectation. It is too large where neither factor matters: a probe's own noise counts three times, so intervals are up
+to 1.7 times too long, p-values too high, and the power statement too modest (1.36 times with 50 pairs, 60 families and
+standard deviations of 0.15 and 0.1 between them). All systems get the same draws, so differences are paired by probe.
 
 Arrays are (K, U): K systems or cells of a table, U units (probes, rules, answers); NaN where a system has no answer.
 """

@@ -91,7 +91,8 @@ class Family:
         """The check of an answer under the rule with `value`; only for format families."""
         assert self.check is not None
         wanted = fill(str(self.check.value), value) if self.check.value is not None else None
-        return Check(self.check.kind, int(wanted) if wanted and self.check.kind in COUNTED else wanted)
+        others = tuple(other for other in self.values if other != value) if self.check.kind == "contains" else ()
+        return Check(self.check.kind, int(wanted) if wanted and self.check.kind in COUNTED else wanted, others)
 
 
 COUNTED = ("max_words", "max_sentences")

@@ -64,6 +64,13 @@ class Plant:
         old = self.old(twin)
         return self.text(twin) if old is None else self._sentence(self.earlier, old, twin)
 
+    def other_exceptions(self, twin: int) -> tuple[str, ...]:
+        """Words of the exceptions that this rule does not have."""
+        if not self.exempts:
+            return ()
+        own = self.exempts[twin]
+        return tuple(word for other in self.family.exceptions if other != own for word in other.words)
+
     def _sentence(self, wording: str, value: str, twin: int) -> str:
         """A wording with exception, date and value."""
         if self.exempts:

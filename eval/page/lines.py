@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -90,12 +91,28 @@ def budgets_of(lines: Iterable[Line]) -> list[float]:
     return sorted({line.row.budget for line in lines if line.row.budget is not None})
 
 
-def tightest(lines: Sequence[Line]) -> list[Line]:
-    """One line a system, at its tightest budget, by family and name."""
+def common_budget(lines: Sequence[Line]) -> float | None:
+    """The budget that most systems were run at, of equals the tightest; None where no system has one."""
+    counts = Counter(line.row.budget for line in lines if line.row.budget is not None)
+    return min(counts, key=lambda budget: (-counts[budget], budget), default=None)
+
+
+def matched(lines: Sequence[Line]) -> list[Line]:
+    """One line a system, by family and name: at the common budget, or at its tightest if it was not run there."""
+    common = common_budget(lines)
     found: dict[str, Line] = {}
-    for line in sorted(lines, key=lambda line: line.row.budget or 0.0):
+    for line in sorted(lines, key=lambda line: (line.row.budget != common, line.row.budget or 0.0)):
         found.setdefault(line.row.system, line)
     return by_family(found.values())
+
+
+def at_matched(lines: Sequence[Line]) -> str:
+    """What `matched` shows, for a sentence: `at 25% of the conversation's bytes (others as labelled)`."""
+    common = common_budget(lines)
+    if common is None:
+        return "without a budget"
+    others = any(line.row.budget not in (None, common) for line in matched(lines))
+    return f"at {share(common)} of the conversation's bytes{' (others as labelled)' if others else ''}"
 
 
 def by_family(lines: Iterable[Line]) -> list[Line]:
@@ -105,9 +122,13 @@ def by_family(lines: Iterable[Line]) -> list[Line]:
 
 
 def leaders(lines: Sequence[Line]) -> list[Line]:
-    """The few that fit into one chart: each family's best at the tightest budget, the summary, full and none."""
+    """The few that fit into one chart: each family's best at the tightest budget, the summary, full and none.
+
+    Who failed somewhere was spared those scenarios, and comes behind those that did not.
+    """
     first = budgets_of(lines)[:1]
     at_budget = [line for line in lines if [line.row.budget] == first and line.row.survival.value is not None]
+    at_budget.sort(key=lambda line: line.row.failed > 0)
     chosen = [line for line in at_budget if line.row.system == "summary"]
     for name in ("text", "retrieval", "cache"):
         chosen += [line for line in at_budget if line.family == name and line not in chosen][:1]

@@ -48,7 +48,7 @@ def rendered(table: ReportTable) -> str:
         short = heading.partition(":")[0].partition(" of ")[0]
         lines += [row_of(([short] if many else []) + [cell_of(cell) for cell in row]) for row in rows]
     lines += ["", *(f"{number}. {reason}" for number, reason in enumerate(table.reasons, 1))]
-    explained = [f"*{name}*: {words}" for name, words in table.columns if words]
+    explained = dict.fromkeys(f"*{name}*: {words}" for name, words in table.columns if words)
     return "\n".join(
         [
             *lines,

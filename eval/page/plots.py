@@ -13,14 +13,15 @@ from eval.figures.statistics import Estimate
 from eval.page.lines import (
     FAMILIES,
     Line,
+    at_matched,
     budgets_of,
-    by_family,
+    common_budget,
     leaders,
+    matched,
     percent,
     seconds,
     share,
     size,
-    tightest,
     with_interval,
 )
 from eval.page.svg import TEXT, WIDTH, DotRow, Drawing, Point, Scale, Series, dot_rows, draw, frame, spread
@@ -123,14 +124,15 @@ def frontier(lines: Sequence[Line]) -> Figure:
     title = "Rules surviving against active bytes: everything"
     says = (
         "Up and to the left is better. Labelled and joined: what no other memory beats in both (the Pareto frontier); "
-        "the pale dots are beaten. References, which are told the rules or keep everything, stand apart (◆)."
+        "the pale dots are beaten, or failed in some scenarios and were spared these. References, which are told the "
+        "rules or keep everything, stand apart (◆)."
     )
     source = "rows.jsonl: active_bytes, right answers; Analysis.overall (cost.active_bytes, survival)"
     found = drawable(lines)
     if not found:
         return Figure("frontier", title, says, source, reason="no system has both bytes and a score")
     drawing, x, y = byte_chart(title, lines)
-    best = unbeaten([line for line in found if line.family != "reference"])
+    best = unbeaten([line for line in found if line.family != "reference" and not line.row.failed])
     for line in found:
         if line.family != "reference" and line not in best:
             point = byte_point(line)
@@ -220,11 +222,15 @@ def css_of(line: Line) -> str:
     return f"{line.family} dashed" if line.row.system in ("summary", "none") else line.family
 
 
+def row_label(line: Line, lines: Sequence[Line]) -> str:
+    """The system; with its budget where that is not the common one."""
+    return line.row.system if line.row.budget == common_budget(lines) else line.label
+
+
 def rows_of(lines: Sequence[Line], marks: Callable[[Line], Sequence[tuple[Estimate, str]]]) -> list[DotRow]:
-    """A row for each system, all its budgets in it. Without a mark: the first reason."""
-    found: dict[str, DotRow] = {}
-    for line in by_family(lines):
-        before = found.get(line.row.system, DotRow(line.row.system, line.family))
+    """A row for each system at the matched budget. Without a mark: the first reason."""
+    found = []
+    for line in matched(lines):
         made = marks(line)
         points = [
             Point(e.value, 0.0, e.low, e.high, shape, f"{line.label}: {with_interval(e)}, n {e.n}")
@@ -232,8 +238,8 @@ def rows_of(lines: Sequence[Line], marks: Callable[[Line], Sequence[tuple[Estima
             if e.value is not None
         ]
         reason = line.dead or next((e.reason for e, _ in made if e.value is None), "")
-        found[line.row.system] = DotRow(before.label, before.css, [*before.points, *points], before.reason or reason)
-    return list(found.values())
+        found.append(DotRow(row_label(line, lines), line.family, points, reason))
+    return found
 
 
 def empty(rows: Sequence[DotRow]) -> str:
@@ -245,13 +251,11 @@ def made_up(lines: Sequence[Line]) -> Figure:
     """Confabulation and false denial, side by side."""
     title = "Confabulation and false denial"
     says = (
-        "● says yes to a rule that never was; ○ says no to a rule that was lost. Both at the tightest budget; "
-        "left is better. A memory that always says yes has only the first at 100%, one that always says no only "
-        "the second."
+        "● says yes to a rule that never was; ○ says no to a rule that was lost. Both "
+        f"{at_matched(lines)}; left is better. A memory that always says yes has only the first at 100%, one that "
+        "always says no only the second."
     )
-    rows = rows_of(
-        tightest(lines), lambda line: [(line.known.confabulation, "dot"), (line.known.false_denial_lost, "ring")]
-    )
+    rows = rows_of(lines, lambda line: [(line.known.confabulation, "dot"), (line.known.false_denial_lost, "ring")])
     return dotted("confabulation", title, says, "existence answers; Knowing.confabulation, .false_denial_lost", rows)
 
 
@@ -260,9 +264,9 @@ def unknowing(lines: Sequence[Line]) -> Figure:
     title = "Silent violations and stale confidence"
     says = (
         "● of the rules that it lost, those it does not admit to be unsure of; ○ the superseded value chosen "
-        "where a rule was changed. Tightest budget; left is better."
+        f"where a rule was changed. Systems {at_matched(lines)}; left is better."
     )
-    rows = rows_of(tightest(lines), lambda line: [(line.known.silent, "dot"), (line.known.stale_choice, "ring")])
+    rows = rows_of(lines, lambda line: [(line.known.silent, "dot"), (line.known.stale_choice, "ring")])
     return dotted(
         "silent", title, says, "answers to existence, value and behaviour probes; Knowing.silent, .stale_choice", rows
     )
@@ -352,14 +356,15 @@ def ranking(lines: Sequence[Line]) -> Figure:
     title = "Does it know which rules are gone?"
     says = (
         "AUROC, 50% is chance, right is better. ● ledger against what the text still says; ■ ledger against what "
-        "the probes show; ◆ probability of yes, rules that hold against rules that never were. Tightest budget."
+        "the probes show; ◆ probability of yes, rules that hold against rules that never were. "
+        f"Systems {at_matched(lines)}."
     )
 
     def marks(line: Line) -> list[tuple[Estimate, str]]:
         known = line.known
         return [(known.existence_auroc, "diamond"), (known.ledger_text, "dot"), (known.ledger_probes, "square")]
 
-    rows = rows_of(tightest(lines), marks)
+    rows = rows_of(lines, marks)
     source = "rows.jsonl: ledger, said, existence scores; Knowing.ledger_text, .ledger_probes, .existence_auroc"
     reason = empty(rows)
     svg = "" if reason else dot_rows(title, rows, (0.0, 1.0), percent, guides=((0.5, "chance"),))
@@ -377,7 +382,7 @@ def latency(lines: Sequence[Line]) -> Figure:
         "latency",
         "Latency",
         "Medians on this machine, log scale: ● from a question to the first token of its answer; ■ building the "
-        "memory (compaction, indexing, compression). Tightest budget; left is better.",
+        f"memory (compaction, indexing, compression). Systems {at_matched(lines)}; left is better.",
         "times.jsonl: first_token, remember; Analysis.overall (cost.first_token, cost.remember)",
         lines,
         marks,
@@ -396,8 +401,8 @@ def at_rest(lines: Sequence[Line]) -> Figure:
     return amounts(
         "at-rest",
         "Bytes at rest and active",
-        "● kept between sessions, of all kinds together; ○ live cache in front of a question. Log scale, tightest "
-        "budget; left is better. By kind: see the details.",
+        "● kept between sessions, of all kinds together; ○ live cache in front of a question. Log scale; systems "
+        f"{at_matched(lines)}; left is better. By kind: see the details.",
         "rows.jsonl: at_rest, active_bytes; Analysis.overall (cost.at_rest, cost.active_bytes)",
         lines,
         marks,
@@ -423,10 +428,10 @@ def amounts(
 ) -> Figure:
     """Rows of amounts on a logarithmic scale, which has no place for 0."""
     rows = []
-    for line in tightest(lines):
+    for line in matched(lines):
         found = [(value, shape, f"{line.label}, {what}: {text(value)}") for value, shape, what in marks(line) if value]
         points = [Point(value, 0.0, shape=shape, title=words) for value, shape, words in found]
-        rows.append(DotRow(line.row.system, line.family, points, line.dead or "nothing was measured"))
+        rows.append(DotRow(row_label(line, lines), line.family, points, line.dead or "nothing was measured"))
     values = [point.x for row in rows for point in row.points]
     if not values:
         return Figure(name, title, says, source, reason=empty(rows))

@@ -7,7 +7,7 @@ import gzip
 import os
 import shlex
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from eval.page.lines import Line, lines_of
 from eval.running.provenance import ROOT, commit, versions
 from eval.running.row_file import ROWS, TIMES, read_rows, read_times
 from eval.running.run_folder import RUN, SCENARIOS, read_run
-from eval.scenarios import read_scenarios
+from eval.scenarios import Scenario, read_scenarios
 from memkv.errors import ConfigError
 
 
@@ -31,11 +31,14 @@ class Source:
     Attributes:
         folder: as commands in the report name it.
         run: the content of `run.json`.
+        made_from: splits and seeds of the scenarios, as they say themselves: a sealed seed and a user's own file are
+            not what the configuration says.
         hashes: BLAKE3 of each file as it was written (before gzip).
     """
 
     folder: str
     run: dict[str, Any]
+    made_from: str
     analysis: Analysis
     lines: list[Line]
     hashes: dict[str, str]
@@ -57,9 +60,17 @@ def read_source(folder: Path) -> Source:
         unpacked(folder / SCENARIOS) as scenarios_file,
     ):
         files = (rows_file, times_file, scenarios_file)
-        analysis = analyse(read_rows(rows_file), read_times(times_file), list(read_scenarios(scenarios_file)))
+        scenarios = list(read_scenarios(scenarios_file))
+        analysis = analyse(read_rows(rows_file), read_times(times_file), scenarios)
         hashes = {file.name: blake3(file.read_bytes()).hexdigest() for file in files}
-    return Source(shown(folder), run, analysis, lines_of(analysis), hashes)
+    return Source(shown(folder), run, made_from(scenarios), analysis, lines_of(analysis), hashes)
+
+
+def made_from(scenarios: Sequence[Scenario]) -> str:
+    """Splits and seeds: `split test, seed 0`."""
+    splits, seeds = sorted({s.split for s in scenarios}), sorted({s.seed for s in scenarios})
+    more = f" and {len(seeds) - 3} more" if len(seeds) > 3 else ""
+    return f"split {', '.join(splits)}, seed {', '.join(seeds[:3])}{more}"
 
 
 @contextlib.contextmanager
@@ -102,7 +113,7 @@ def provenance(source: Source) -> list[tuple[str, str]]:
     facts = [
         ("model", f"{config.get('model')}, {config.get('dtype')} on {config.get('device')}"),
         ("model fingerprint", ", ".join(f"{name} {value}" for name, value in model.items()) or "not known yet"),
-        ("scenarios", f"{scenarios.get('count')} of split {config.get('split')}, seed {config.get('seed')}"),
+        ("scenarios", f"{scenarios.get('count')}, {source.made_from}"),
         ("scenarios, BLAKE3", str(scenarios.get("blake3"))),
     ]
     facts += [(f"{name}, BLAKE3", value) for name, value in source.hashes.items() if name != SCENARIOS]

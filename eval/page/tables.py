@@ -12,7 +12,9 @@ from eval.figures.tallies import BASELINES
 from eval.page.lines import (
     NOTHING,
     Line,
+    at_matched,
     by_family,
+    matched,
     p_value,
     percent,
     plain,
@@ -21,7 +23,6 @@ from eval.page.lines import (
     share,
     significant,
     size,
-    tightest,
     whole,
     with_interval,
 )
@@ -29,6 +30,7 @@ from eval.page.lines import (
 MISSING = "n/a"
 LEVELS = {
     "type": "type of rule",
+    "habit": "what the model does without the rule",
     "status": "status of the rule",
     "phrasing": "how the rule was phrased",
     "implicit": "words of rules (must, never, only) or none",
@@ -209,23 +211,26 @@ def difference(table: ReportTable, test: Comparison) -> TableCell:
 
 
 def level_table(breakdown: Breakdown, lines: Sequence[Line], everything: bool) -> ReportTable:
-    """Scores by the levels of one dimension, tinted; each system's tightest budget alone, or every line."""
+    """Scores by the levels of one dimension, tinted; one matched budget alone, or every line."""
     existence = breakdown.metric == "existence"
     what = "Existence probes right" if existence else "Rules surviving"
     says = "Asked whether there is such a rule in force: yes, no or not sure. " if existence else ""
-    scope = "every budget" if everything else "each system at its tightest budget"
+    scope = "every budget" if everything else f"each system {at_matched(lines)}"
+    asked = dict.fromkeys(breakdown.levels, 0)
+    for cell in breakdown.cells:
+        asked[cell.level] = max(asked[cell.level], cell.score.n)
     table = ReportTable(
         f"{breakdown.metric}-{breakdown.dimension}{'-all' if everything else ''}",
         f"{what} by {LEVELS[breakdown.dimension]}",
-        f"{says}Share right, {scope}; intervals and counts when pointed at.",
+        f"{says}Share right, {scope}; in the page, intervals when pointed at.",
         f"rows.jsonl and scenarios.jsonl; Analysis.breakdowns, dimension {breakdown.dimension}, "
         f"metric {breakdown.metric}",
-        [("system", ""), *((level, "") for level in breakdown.levels)],
+        [("system", ""), *((level, f"{asked[level]} probes") for level in breakdown.levels)],
     )
     cells = {(cell.system, cell.budget, cell.level): cell.score for cell in breakdown.cells}
     table.tinted = True
     absent = Estimate(None, reason="no probe of this level was answered")
-    shown = by_family(lines) if everything else tightest(lines)
+    shown = by_family(lines) if everything else matched(lines)
     rows = [
         [name_cell(line), *(table.heat(cells.get((*line.key, level), absent), line.dead) for level in breakdown.levels)]
         for line in shown
@@ -293,7 +298,7 @@ def survival_table(lines: Sequence[Line]) -> ReportTable:
         "Retention is (system − none) / (full − none), and is refused where the two ends do not separate. Twins: "
         "right in both conversations of a pair, which no habit of a model can be. Before screening: with the "
         "probes that a model gets right without the rule. False rules: rules that do not bind (revoked, expired, "
-        "scoped, quoted, injected) that the text states all the same.",
+        "scoped, quoted, injected, never said) that the text states all the same.",
         "rows.jsonl: answers, said; Analysis.overall (retention, twins, unscreened, text_survival, false_rules)",
         [
             (name, "")
@@ -485,7 +490,7 @@ def failure_table(lines: Sequence[Line]) -> ReportTable:
 def front_tables(analysis: Analysis, lines: Sequence[Line]) -> list[ReportTable]:
     """Those that everybody should see below the charts."""
     by_name = {(b.dimension, b.metric): b for b in analysis.breakdowns}
-    wanted = (("type", "survival"), ("status", "survival"), ("status", "existence"))
+    wanted = (("type", "survival"), ("status", "survival"), ("habit", "survival"), ("status", "existence"))
     return [level_table(by_name[key], lines, False) for key in wanted if key in by_name and by_name[key].levels]
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Literal
 
 from eval.prose import cues
-from eval.prose.polarity import Line, direction, negated, outside
+from eval.prose.polarity import Line, Span, direction, negated, outside
 from eval.prose.sentences import Sentence, sentences
 from eval.prose.slots import (
     FUNCTION,
@@ -44,6 +44,10 @@ LIGHT = frozenset(
 OURS = frozenset({"our", "ours", "we", "us", "my", "mine"})
 BACK_REFERENCE = frozenset({"this", "that", "it", "these", "those", "rule", "policy"})
 ROUGHLY = r"(?<!\S)(?:about|around|roughly|approximately|some)$"
+CHANGED_FROM = re.compile(
+    r"(?<!\S)(?:changed|updated|moved|switched|amended|revised|raised|lowered|reduced|increased|up|down) from$"
+)
+ASIDE = frozenset("(-–—")
 COMMA = Token(",", ",", ",")
 
 
@@ -234,7 +238,8 @@ def state(
     turned = False
     for mention in found:
         others = [span for span in spans if span != (mention.start, mention.end)]
-        if is_old(line, mention, bool(others) or update and not transcript) or taken_back(line, mention, retracted):
+        another = bool(others) or (update and not transcript)
+        if is_old(line, mention, others, another) or taken_back(line, mention, retracted):
             claims.current.pop(mention.value.name, None)
             continue
         not_this = negated(line, mention.start, mention.end, forbids, others, masked)
@@ -285,8 +290,8 @@ def relevant(slot: Slot, tokens: Sequence[Token], found: list[Mention]) -> list[
     return [m for m in found if not alone or m in alone or not elsewhere(m)]
 
 
-def is_old(line: Line, mention: Mention, another: bool) -> bool:
-    """Whether the sentence gives the value as one that held before."""
+def is_old(line: Line, mention: Mention, others: Sequence[Span], another: bool) -> bool:
+    """Whether the sentence gives the value as one that held before; `others` are the spans of its other values."""
     if mention.masked:
         return False
     start = mention.start
@@ -295,16 +300,29 @@ def is_old(line: Line, mention: Mention, another: bool) -> bool:
     before, after = line.part(max(0, start - 3), start), line.part(mention.end, min(mention.end + 5, len(line.tokens)))
     for match in cues.NOT_THIS.finditer(before):
         if match.end() == len(before) and match[0] != "not":
-            moved = match[0] != "from" or re.match(r"to\b", after)
+            moved = match[0] != "from" or re.match(r"to\b", after) or (others and CHANGED_FROM.search(before))
             return bool(moved) and (another or match[0] not in ("was", "were"))
+    if any(said_of(line, cue, mention, others) for cue in line.spans(cues.WAS)):
+        return True
+    return bool(another and (cues.REPLACED_AFTER.match(after) or re.match(r"(?:->|=>|→)(?!\S)", after)))
+
+
+def said_of(line: Line, cue: Span, mention: Mention, others: Sequence[Span]) -> bool:
+    """Whether "formerly" is said of the value: in the same part of the sentence, and not of another value there."""
     a, b = mention.start, mention.end
     while a and line.tokens[a - 1].word not in SEPARATORS:
         a -= 1
     while b < len(line.tokens) and line.tokens[b].word not in SEPARATORS:
         b += 1
-    if cues.WAS.search(line.part(a, mention.start)) or cues.WAS.search(line.part(mention.end, b)):
-        return True
-    return bool(another and (cues.REPLACED_AFTER.match(after) or re.match(r"(?:->|=>|→)(?!\S)", after)))
+    start, end = cue
+    if a <= start and end <= mention.start:
+        return not any(end <= other < mention.start for other, _ in others)
+    if not (mention.end <= start and end <= b):
+        return False
+    # "X (formerly approved by Y)", "X formerly Y"
+    behind = [other for other, _ in others if end <= other < b]
+    apart = ASIDE.intersection(line.part(mention.end, start).split())
+    return not behind or not (apart or ARTICLES.issuperset(line.part(end, min(behind)).split()))
 
 
 def taken_back(line: Line, mention: Mention, retracted: Sequence[tuple[int, int]]) -> bool:
@@ -339,13 +357,13 @@ def either(line: Line, mention: Mention) -> bool:
 
 
 def excepted(slot: Slot, row: Sentence, tokens: Sequence[Token], following: Sentence | None) -> bool:
-    """Whether the rule's exception stands there, with a word that makes it one; true for rules without."""
+    """Whether the rule's exception, and no other, stands there with a word that makes it one; true without one."""
     if not slot.exception:
         return True
     for part in (tokens, following.tokens if following else ()):
-        line = Line(part)
-        if slot.exception.intersection(token.stem for token in part) and cues.EXCEPTING.search(line.text):
-            return True
+        stems = {token.stem for token in part}
+        if slot.exception & stems and cues.EXCEPTING.search(Line(part).text):
+            return not slot.other_exceptions & stems
     return False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from eval.prose.tokens import Token, tokenise
@@ -20,6 +20,8 @@ ABBREVIATION = re.compile(
 )
 END = re.compile(r"([.!?]+[\"”'’)\]]*|;)\s+")
 MARKUP = re.compile(r"\*\*|__|`|<\|[^|>]*\|>")
+# Tokens. Nobody writes such a sentence; a model that repeats itself does.
+LONGEST = 150
 DOUBLE = re.compile('["“”„«»]')
 
 
@@ -37,7 +39,6 @@ class Sentence:
         paragraph: number of the paragraph; a list belongs to its heading's.
         question: whether it asks.
         quoted: whether it starts inside a quotation (marks opened earlier, a fence, or ">").
-        opens: whether a quotation that begins in it goes on behind it.
         role: who speaks, in a transcript that says so.
     """
 
@@ -50,7 +51,6 @@ class Sentence:
     paragraph: int = 0
     question: bool = False
     quoted: bool = False
-    opens: bool = False
     role: str = ""
 
 
@@ -102,21 +102,30 @@ def _sentences(text: str) -> Iterator[Sentence]:
                 tokens = tokenise(sentence)
                 if not tokens:
                     continue
-                yield Sentence(
-                    text=sentence,
-                    tokens=tokens,
-                    stems=frozenset(token.stem for token in tokens),
-                    heading=() if title or bare.endswith(":") else heading,
-                    unit=unit,
-                    entry=bool(bullet) or piece is not bare,
-                    paragraph=paragraph,
-                    question=sentence.rstrip("\"”'’)] ").endswith("?"),
-                    quoted=quoting or fence or block,
-                    opens=quoting ^ bool(marks % 2),
-                    role=role,
-                )
+                for part in readable(tokens):
+                    yield Sentence(
+                        text=sentence,
+                        tokens=part,
+                        stems=frozenset(token.stem for token in part),
+                        heading=() if title or bare.endswith(":") else heading,
+                        unit=unit,
+                        entry=bool(bullet) or piece is not bare,
+                        paragraph=paragraph,
+                        question=sentence.rstrip("\"”'’)] ").endswith("?"),
+                        quoted=quoting or fence or block,
+                        role=role,
+                    )
                 quoting ^= bool(marks % 2)
         fresh = fresh and (title or bare.endswith(":"))
+
+
+def readable(tokens: tuple[Token, ...]) -> Iterator[tuple[Token, ...]]:
+    """Tokens in runs of at most LONGEST, cut behind commas where possible: the time to read grows as their cube."""
+    while len(tokens) > LONGEST:
+        cut = next((at + 1 for at in range(LONGEST - 1, 0, -1) if tokens[at].word == ","), LONGEST)
+        yield tokens[:cut]
+        tokens = tokens[cut:]
+    yield tokens
 
 
 def joined(lines: list[str]) -> Iterator[str]:
@@ -147,9 +156,3 @@ def split(text: str) -> Iterator[str]:
         start = match.end()
     if text[start:].strip():
         yield text[start:].strip()
-
-
-def with_context(sentence: Sentence, before: Sequence[Token]) -> Sentence:
-    """`sentence` with `before` in front of its tokens, for words that stand in its heading or entry."""
-    tokens = (*before, *sentence.tokens)
-    return replace(sentence, tokens=tokens, stems=frozenset(token.stem for token in tokens))

@@ -56,7 +56,7 @@ class Slot:
         front, back: stems of the rule's own sentence in front of the value and behind it.
         back_short: `back` up to the exception.
         topic: stems of the content words of the topic.
-        exception: stems of which one must stand beside the rule.
+        exception: stems of which one must stand beside the rule; `other_exceptions` those of which none may.
         ordered: the values are orders of steps.
         bound: "most" or "least" for caps.
     """
@@ -68,6 +68,7 @@ class Slot:
     back_short: Stems
     topic: frozenset[str]
     exception: frozenset[str]
+    other_exceptions: frozenset[str]
     ordered: bool
     bound: str | None
 
@@ -125,6 +126,9 @@ def slot_of(rule: Rule) -> Slot:
         back_short=short,
         topic=frozenset(t.stem for t in tokenise(rule.topic) if t.word not in skipped),
         exception=frozenset(t.stem for word in said.exception for t in tokenise(word)),
+        # What the rule's own sentence says is no sign of another exception.
+        other_exceptions=frozenset(t.stem for word in said.other_exceptions for t in tokenise(word))
+        - {t.stem for t in tokens},
         ordered=ordered,
         bound=(bound or "most") if rule.type == "cap" else None,
     )

@@ -22,14 +22,14 @@ ROOT = Path(__file__).parents[2]
 # What the figures may depend on.
 PACKAGES = (
     "memkv", "torch", "transformers", "tokenizers", "numpy", "sentence-transformers", "faiss-cpu", "bm25s",
-    "safetensors", "scikit-learn", "ray",
+    "safetensors", "scikit-learn", "ray", "lm_eval",
 )  # fmt: skip
 
 
-def describe_part(workers: int) -> dict[str, Any]:
-    """One sitting of a run, at its start: command, commit, versions, machine."""
+def describe_part(workers: int, module: str = "eval.run") -> dict[str, Any]:
+    """One sitting of a run, at its start: command (`python -m module ...`), commit, versions, machine."""
     return {
-        "command": shlex.join(["python", "-m", "eval.run", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "commit": commit(),
         "python": platform.python_version(),
         "versions": versions(),

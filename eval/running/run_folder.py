@@ -83,6 +83,8 @@ class RunFolder:
         """Write what the sitting came to; once every planned row is there, rows and times in order of their ids."""
         part = self.run["parts"][-1]
         part.update(ended=now(), rows=self.new, rows_per_minute=round(60 * self.new / max(seconds, 1e-9), 2))
+        if not self.new and len(self.run["parts"]) > 1:  # nothing was left to do: no row is from this sitting
+            self.run["parts"].pop()
         rows = list(self.rows.records.values())
         prefilled, unshared = sum(row.prefilled for row in rows), sum(row.unshared for row in rows)
         self.run["totals"] = {

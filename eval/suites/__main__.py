@@ -5,6 +5,7 @@ A system that says itself that it cannot be as small as its budget has not faile
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +16,10 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from eval.running.cell import DOES_NOT_FIT
+from eval.running.provenance import describe_part
 from eval.suites import longbench, ruler
-from eval.suites.run import DOES_NOT_FIT, contender, failures, run, table, write_rows
+from eval.suites.run import contender, failures, run, table, write_rows
 from eval.suites.sample import Sample
 from memkv import HybridModel
 from memkv.errors import ConfigError, InvalidInput, MemkvError
@@ -87,7 +90,8 @@ def play(options: Options, out: Console, err: Console) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
         task = bar.add_task(options.suite, total=len(samples) * len(contenders))
-        rows = write_rows(path, run(model, samples, contenders, options.seed), lambda row: bar.advance(task))
+        origin = {**describe_part(1, "eval.suites"), "model": dataclasses.asdict(model.fingerprint)}
+        rows = write_rows(path, run(model, samples, contenders, options.seed), lambda row: bar.advance(task), origin)
     out.print(table(rows))
     for line in failures(rows):
         out.print(line, markup=False)

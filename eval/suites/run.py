@@ -6,14 +6,17 @@ import dataclasses
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from rich.table import Table
 
 from eval.rows import Failure
+from eval.running.cell import DOES_NOT_FIT
+from eval.running.row_file import replace_text
 from eval.suites.asking import ask
 from eval.suites.sample import Sample, to_scenario
 from eval.systems import system
@@ -23,9 +26,6 @@ from memkv.errors import BudgetExceeded, ConfigError, MemkvError
 from memkv.model import HybridModel
 
 log = logging.getLogger(__name__)
-
-# A system said itself that it cannot be that small; the same word as in the rows of `eval.run`.
-DOES_NOT_FIT = "DoesNotFit"
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,12 @@ def measured(row: SuiteRow, case: Case, sample: Sample, one: Contender, seed: in
     )
 
 
-def write_rows(path: Path, rows: Iterator[SuiteRow], done: Callable[[SuiteRow], None]) -> list[SuiteRow]:
+def write_rows(
+    path: Path, rows: Iterator[SuiteRow], done: Callable[[SuiteRow], None], origin: Mapping[str, Any] | None = None
+) -> list[SuiteRow]:
     """Write each row as it comes, so that an interrupted run keeps what it has; `done` is told of each.
+
+    `origin` (command, commit, versions, model) goes into a file beside the rows, with `.run.json` at its end.
 
     Raises:
         ConfigError: the file is there already, or cannot be written.
@@ -184,6 +188,8 @@ def write_rows(path: Path, rows: Iterator[SuiteRow], done: Callable[[SuiteRow], 
         raise ConfigError(f"{path} is there already", "Name another file with --out, or delete it.") from error
     except OSError as error:
         raise ConfigError(f"Cannot write {path}: {error}", "Name another file with --out.") from error
+    if origin is not None:
+        replace_text(path.with_suffix(".run.json"), json.dumps(origin, indent=1, ensure_ascii=False) + "\n")
     with file:
         for row in rows:
             file.write(json.dumps(dataclasses.asdict(row), ensure_ascii=False) + "\n")

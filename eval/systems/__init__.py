@@ -37,16 +37,24 @@ SYSTEMS: dict[str, Callable[[], System]] = {
     "bm25": BM25,
     "hybrid": Hybrid,
 }
+# These take the size of their chunks in tokens behind their name: `hybrid 32`.
+RETRIEVAL: dict[str, Callable[[int], System]] = {"dense": Dense, "bm25": BM25, "hybrid": Hybrid}
 
 
 def system(name: str) -> System:
-    """The system of that name: one of `SYSTEMS`, or a stored cache: `exact restore`, `int4`, `snapkv+int4` ...
+    """The system of that name.
+
+    One of `SYSTEMS`, a retrieval with another chunk size (`dense 32`), or a stored cache (`exact restore`, `int4`,
+    `snapkv+int4` ...).
 
     Raises:
         ConfigError: there is none; the known ones are named.
     """
     if name in SYSTEMS:
         return SYSTEMS[name]()
+    kind, _, size = name.partition(" ")
+    if kind in RETRIEVAL and size.isdecimal() and int(size) > 0:
+        return RETRIEVAL[kind](int(size))
     if name.partition("+")[0] in KV_NAMES:
         return StoredCache(name)
     known = ", ".join([*SYSTEMS, *KV_NAMES])

@@ -57,7 +57,8 @@ class WordIndex:
     def rank(self, query: str) -> list[int]:
         """Numbers of all texts: those that match, then the rest from the newest on, to fill what room is left."""
         matching = self.matches(query)
-        return [*matching, *(n for n in reversed(range(self._count)) if n not in set(matching))]
+        found = frozenset(matching)
+        return [*matching, *(n for n in reversed(range(self._count)) if n not in found)]
 
     @property
     def nbytes(self) -> int:

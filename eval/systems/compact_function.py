@@ -47,7 +47,12 @@ class CompactFunction:
             start += len(turns)
             budget = bytes_of(case.model, messages) if limits.active is None else limits.active
             messages = self._checked(case, messages, budget)
-        return Memory(messages=constant(messages), text=text_of(messages), at_rest=messages_at_rest(messages))
+        return Memory(
+            messages=constant(messages),
+            text=text_of(messages),
+            transcript=all(message["role"] != "system" for message in messages),
+            at_rest=messages_at_rest(messages),
+        )
 
     def _checked(self, case: Case, messages: Sequence[Message], budget: int) -> list[Message]:
         """One call, on copies, and its answer if it is one."""

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from eval.systems.base import Case, Limits, Memory, Spent, constant
 from memkv.compress import NAMES, QUANTIZERS, codec, decompress
+from memkv.errors import ConfigError
 from memkv.live import LiveCache
 from memkv.model import HybridModel
 from memkv.session.opening import token_bytes
@@ -27,16 +28,22 @@ class StoredCache:
     whole conversation once, at its end, so its peak is the full cache, whatever the number of rounds.
 
     Args:
-        name: `exact restore`, or a codec of `memkv.compress`.
+        name: `exact restore`, or a codec of `memkv.compress` without a ratio.
+
+    Raises:
+        ConfigError: a chain of something else than an evictor and a quantizer.
     """
 
     sampled = False
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._evictor, _, self._quantizer = ("identity", "", "") if name == EXACT else name.partition("+")
-        if self._evictor in QUANTIZERS:
-            self._evictor, self._quantizer = "identity", self._evictor
+        first, plus, second = name.partition("+")
+        if plus and (first == EXACT or first in QUANTIZERS or second not in QUANTIZERS):
+            raise ConfigError(f"{name!r} is not an evictor and a quantizer", "Write for example snapkv+int4.")
+        keeps_all = first == EXACT or first in QUANTIZERS
+        self._evictor = "identity" if keeps_all else first
+        self._quantizer = first if first in QUANTIZERS else second
 
     @property
     def budgeted(self) -> bool:

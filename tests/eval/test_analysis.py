@@ -168,6 +168,15 @@ def test_screening_takes_the_mean_of_both_contexts():
     assert analyse(rows, [], TWINS).counts.discarded == 0  # 0.7 and 0.1
 
 
+def test_probes_are_told_apart_by_what_the_model_does_without_the_rule():
+    rows = rows_of("screen", given_away, seed=0) + rows_of("screen", forgot, seed=1) + rows_of("other", knows)
+    habits = next(b for b in analyse(rows, [], TWINS).breakdowns if b.dimension == "habit")
+    assert set(habits.levels) == {"wavers", "differs"}
+    counts = {cell.level: cell.score.n for cell in habits.cells if cell.system == "other"}
+    assert counts == {"wavers": 48, "differs": 96}
+    assert all(cell.score.value == 1 for cell in habits.cells if cell.system == "other")
+
+
 def test_written_answers_are_discarded_when_right_in_both_contexts():
     written = [scenario(f"w{n}", rules=RULES, kinds=("generate",)) for n in range(3)]
     for second, discarded in ((knows, 18), (forgot, 0)):
@@ -208,7 +217,6 @@ def test_a_system_that_always_failed_stays_in_the_table():
     assert other.survival.value is None and "all 24 rows failed (BudgetExceeded)" in other.survival.reason
     assert other.retention.value is None and other.against["none"].p is None
     assert other.cost.active_bytes is None
-    assert {point.system for point in found.curve} == {"none", "full"}
 
 
 def test_text_survival_and_false_rules():
@@ -251,9 +259,24 @@ def test_levels_that_are_numbers_come_by_size():
     assert next(b for b in found.breakdowns if b.dimension == "rounds").levels == ("1", "3", "4")
 
 
-def test_the_frontier(usual: Analysis):
-    frontier = {point.system for point in usual.curve if point.frontier}
-    assert frontier == {"full", "none", "other"}  # the summary takes more than other and keeps less
+def test_a_reader_that_is_never_unsure_is_named(usual: Analysis):
+    assert not any("not sure" in note for note in usual.notes)  # `forgot` says it
+    found = analyse(rows_of("other", knows) + rows_of("screen", forgot), [], TWINS)
+    assert "Not one of 192 existence probes" in found.notes[-1]
+
+
+def test_two_systems_that_keep_the_same_text_are_named():
+    texts = {"memory file": "Noted.", "recency": "Noted.", "summary": "Rules."}
+    rows = [r for name, text in texts.items() for r in rows_of(name, forgot, 0.25, text=text)]
+    found = analyse(rows + rows_of("recency", forgot, 0.5, text="Noted.") + rows_of("int4", knows), [], TWINS)
+    said = [note for note in found.notes if "same text" in note]
+    assert said == ["memory file and recency hold the same text in all 24 rows at 25%: they are one memory."]
+
+
+def test_the_bytes_of_a_server_are_unknown_and_not_none_at_all():
+    found = of(analyse(rows_of("endpoint:m", knows, active_bytes=None, at_rest={}), [], TWINS), "endpoint:m").cost
+    assert found.at_rest is None and found.peak_bytes is None and found.context_tokens is None
+    assert of(analyse(rows_of("none", forgot, active_bytes=0, at_rest={}), [], TWINS), "none").cost.at_rest == 0
 
 
 def test_counts(usual: Analysis):
@@ -275,7 +298,7 @@ def test_one_scenario_gives_figures_without_intervals():
 
 def test_no_rows_at_all():
     found = analyse([], [], TWINS)
-    assert found.overall == () and found.counts.never_share is None and found.curve == ()
+    assert found.overall == () and found.counts.never_share is None
 
 
 def test_the_order_of_rows_changes_nothing():

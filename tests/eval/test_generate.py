@@ -229,6 +229,15 @@ def test_the_same_seed_gives_the_same_whatever_else_is_made(made: list[Scenario]
     assert again == made and first.read_bytes() == second.read_bytes()
 
 
+def test_a_line_separator_inside_a_text_ends_no_line(tmp_path: Path) -> None:
+    one = next(iter(scenarios("dev", 2, 0, Config(tokens=600))))
+    turn = replace(one.meetings[0].turns[0], text="Pasted\u2028from a page\u0085with marks of its own.")
+    first = replace(one.meetings[0], turns=(turn, *one.meetings[0].turns[1:]))
+    odd = replace(one, meetings=(first, *one.meetings[1:]))
+    write_scenarios(tmp_path / "odd.jsonl", [odd])
+    assert list(read_scenarios(tmp_path / "odd.jsonl")) == [odd]
+
+
 def test_a_sealed_seed_is_used_and_not_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
     open_one = next(scenarios("test", 2, 0))
     monkeypatch.setenv(SEALED, "correct horse")

@@ -14,6 +14,9 @@ from rich.console import Console
 from synthetic_rows import failed, forgot, row, scenario
 
 from eval import report
+from eval.page.lines import leaders, matched
+from eval.page.plots import frontier, made_up, unbeaten
+from eval.page.source import made_from
 from eval.page.svg import Scale, spread
 from eval.rows import Failure, Row, Times
 from eval.running.row_file import read_rows, to_line
@@ -223,6 +226,49 @@ def test_who_failed_somewhere_does_not_win(tmp_path: Path):
     report.write(make_run(tmp_path, rows, SCENARIOS))
     text = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
     assert "bytes, bm25x keeps most" not in text and "without a failed row" in text
+
+
+def test_the_frontier_is_of_those_that_nothing_beats_and_that_never_failed(tmp_path: Path):
+    rng = np.random.default_rng(4)
+    some = {"good": (0.6, 0.25), "bad": (0.1, 0.4), "wide": (1.0, 0.5)}
+    rows = [full_row(s, n, budget, share, 40_000_000, rng, 0) for s in SCENARIOS for n, (share, budget) in some.items()]
+    rows += [full_row(s, "spared", 0.125, 0.3, 40_000_000, rng, 0) for s in SCENARIOS[1:]]
+    rows.append(failed(SCENARIOS[0], "spared", 0.125))
+    lines = report.read_source(make_run(tmp_path, rows, SCENARIOS)).lines
+    assert [line.row.system for line in unbeaten(lines)] == ["spared", "good", "wide"]
+    drawn = frontier(lines).svg
+    assert ">good 25%<" in drawn and ">wide 50%<" in drawn
+    assert ">spared 12.5%<" not in drawn and ">bad 40%<" not in drawn
+
+
+def test_who_failed_somewhere_leads_no_chart_before_those_that_did_not(tmp_path: Path):
+    rng = np.random.default_rng(4)
+    rows = [full_row(s, "bm25", 0.125, 0.3, 40_000_000, rng, 0) for s in SCENARIOS]
+    rows += [full_row(s, "dense", 0.125, 1.0, 40_000_000, rng, 0) for s in SCENARIOS[1:]]
+    rows.append(failed(SCENARIOS[0], "dense", 0.125))
+    lines = report.read_source(make_run(tmp_path, rows, SCENARIOS)).lines
+    assert lines[0].row.system == "dense"
+    assert [line.row.system for line in leaders(lines)] == ["bm25"]
+
+
+def test_systems_side_by_side_have_one_budget(tmp_path: Path):
+    rng = np.random.default_rng(5)
+    cells = [("summary", 0.125), ("summary", 0.33), ("bm25", 0.33), ("snapkv", 0.5), ("full", None)]
+    rows = [full_row(s, name, budget, 0.5, 40_000_000, rng, 0) for s in SCENARIOS for name, budget in cells]
+    source = report.read_source(make_run(tmp_path, rows, SCENARIOS))
+    assert [line.label for line in matched(source.lines)] == ["summary 33%", "bm25 33%", "snapkv 50%", "full"]
+    drawn = made_up(source.lines)
+    assert "at 33% of the conversation's bytes (others as labelled)" in drawn.says
+    assert ">snapkv 50%<" in drawn.svg and ">summary<" in drawn.svg and ">full<" in drawn.svg
+
+
+def test_scenarios_say_themselves_where_they_are_from(tmp_path: Path):
+    sealed = [replace(s, seed="sealed:0123456789ab") for s in SCENARIOS]
+    report.write(make_run(tmp_path, rows_of(sealed), sealed))
+    text = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+    assert "- scenarios: 8, split test, seed sealed:0123456789ab" in text
+    made = [replace(s, split="own", seed=f"by hand {n}") for n, s in enumerate(SCENARIOS)]
+    assert made_from(made) == "split own, seed by hand 0, by hand 1, by hand 2 and 5 more"
 
 
 def test_every_figure_says_where_it_is_from(run: Path, page: Page):

@@ -16,7 +16,7 @@ from rich.console import Console
 from run_parts import TRIGGER, save_tiny_model, tiny_scenario, write_tiny_run
 
 from eval.generate import Config as Generate
-from eval.run import Options, default_name, execute, worker_count
+from eval.run import Options, default_name, execute, main, worker_count
 from eval.running.cell import Runner
 from eval.running.plan import (
     Cell,
@@ -250,6 +250,15 @@ def test_a_folder_holds_one_run(tmp_path: Path):
             pass
 
 
+def test_a_sitting_that_ran_nothing_is_not_noted(tmp_path: Path):
+    config, scenarios = Config((SystemPlan("none"),)), [tiny_scenario(0)]
+    for _ in range(2):
+        with open_folder(tmp_path, config, scenarios, 1) as folder:
+            folder.new = 0 if folder.run["parts"][:-1] else 3
+            folder.finish(60.0, frozenset())
+    assert [part["rows"] for part in json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["parts"]] == [3]
+
+
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path):
     config, scenarios = Config((SystemPlan("none"),)), [tiny_scenario(0)]
     with open_folder(tmp_path, config, scenarios, 1), pytest.raises(StoreBusy, match="Another run"):
@@ -342,6 +351,22 @@ def test_rows_do_not_depend_on_workers_or_sittings(tmp_path: Path):
     run = json.loads((twice / "run.json").read_text(encoding="utf-8"))
     assert run["totals"]["complete"] and run["totals"]["rows"] == 15 and run["totals"]["sharing_ratio"] > 1
     assert run["parts"][-1]["rows"] == 10 and run["model"]["dtype"] == "float32"
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_the_table_and_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config, file = write_tiny_run(tmp_path, 2, SYSTEMS)
+    command = ["--config", str(config), "--scenarios", str(file), "--out", str(tmp_path / "out"), "--workers", "1"]
+    for extra, status in ((["--dry-run"], 0), ([], 0)):
+        with pytest.raises(SystemExit) as ended:
+            main([*command, *extra])
+        assert ended.value.code == status
+        said = capsys.readouterr().out
+        if extra:
+            assert "10 rows" in said and "recency: budgets 0.5" in said and not (tmp_path / "out").exists()
+    assert "10 rows in" in said and "Tokens read:" in said
+    assert "surviving" in said and "recency" in said
+    assert f"Report: {tmp_path / 'out' / 'report.html'}" in said and (tmp_path / "out" / "report.html").is_file()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import pytest
 
@@ -106,6 +107,20 @@ def test_a_value_is_read_in_many_wordings(text: str) -> None:
         ),
         (CHANGED, "right", "The night editor no longer approves anonymous sources, the deputy editor does."),
         (CHANGED, "right", "The deputy editor approves anonymous sources (was: the night editor)."),
+        (CHANGED, "right", "The deputy editor (previously the night editor) approves anonymous sources."),
+        (
+            CHANGED,
+            "right",
+            "Anonymous sources are approved by the deputy editor (formerly approved by the night editor).",
+        ),
+        (CHANGED, "right", "Anonymous sources: the deputy editor approves – formerly the night editor."),
+        (CHANGED, "right", "Anonymous sources: the deputy editor approves (changed from the night editor)."),
+        (CHANGED, "stale", "Anonymous sources: the night editor approves (formerly the deputy editor)."),
+        (
+            ORDER,
+            "right",
+            "Before publication: legal check, fact check, copy edit (formerly fact check, legal check, copy edit).",
+        ),
         (MARKS, "wrong", "Never use question marks in headlines."),
         (LENGTH, "wrong", "Headlines: max 12 words."),
         (LENGTH, "wrong", "Rule 9: headlines have at most ten words."),
@@ -389,3 +404,12 @@ def test_odd_text_is_read_without_complaint() -> None:
         "ﬁ ½ ٣ 三 ² 5² ①",
     ):
         assert said(text, ANONYMOUS).verdict == "absent"
+
+
+def test_a_sentence_that_never_ends_is_read_in_seconds() -> None:
+    """As one run of tokens this one takes half a minute; models that repeat themselves write such."""
+    loop = "do not use exclamation marks, question marks or puns in headlines, " * 200
+    started = time.perf_counter()
+    assert said(loop, MARKS).verdict == "ambiguous"
+    assert said("never use exclamation marks in headlines, " * 200, MARKS).verdict == "right"
+    assert time.perf_counter() - started < 10

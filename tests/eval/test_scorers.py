@@ -16,7 +16,6 @@ from eval.scorers import (
     complies,
     existence,
     false_rule,
-    parse_choice,
     parse_letter,
     survives,
     text_survival,
@@ -33,7 +32,9 @@ def rule_of(family: Family, value: str, number: int, wording: str | None = None,
     if exempt:
         text = f"{text[:-1]}, {exempt.say}."
     others = tuple(other for other in family.values if other != value)
-    statement = Statement(family.about, value, others, family.polarity, exempt.words if exempt else ())
+    wrong = tuple(word for other in family.exceptions if other != exempt for word in other.words)
+    words = exempt.words if exempt else ()
+    statement = Statement(family.about, value, others, family.polarity, words, wrong if exempt else ())
     return Rule("r", family.id, family.topic, family.type, status, "list", text, statement)
 
 
@@ -71,6 +72,11 @@ def test_no_family_can_be_gamed(family: Family) -> None:
     if family.exceptions:
         bare = fill(family.say[0], family.values[0])
         assert said(bare, rules[0]).verdict == "distorted"
+        every = ", ".join(exempt.say for exempt in family.exceptions)
+        assert said(f"{bare[:-1]}, {every}.", rules[0]).verdict != "right"
+    if family.check is not None and family.check.kind == "contains":
+        assert not complies(" ".join(family.values), family.check_for(family.values[0]))
+        assert complies(f"Here it is, {family.values[0]}.", family.check_for(family.values[0]))
 
 
 def lines(rules: Iterator[Rule]) -> str:
@@ -273,27 +279,3 @@ def test_formats_of_families_are_told_apart(family: Family) -> None:
 )
 def test_parse_letter(text: str, letter: int | None) -> None:
     assert parse_letter(text, 4) == letter
-
-
-@pytest.mark.parametrize(
-    ("text", "choice"),
-    [
-        ("C.", 2),
-        ("The night editor.", 1),
-        ("I ask the night editor to approve it.", 1),
-        ("The deputy editor or the night editor.", None),
-        ("Not the night editor.", None),
-        ("Nobody.", None),
-        ("", None),
-    ],
-)
-def test_parse_choice(text: str, choice: int | None) -> None:
-    assert parse_choice(text, ["The deputy editor.", "The night editor.", "The legal desk.", "The chief."]) == choice
-
-
-@pytest.mark.parametrize(
-    ("text", "choice"),
-    [("Yes.", 0), ("no", 1), ("Not sure.", 2), ("I am not sure", 2), ("Yes or no?", None), ("Hm.", None)],
-)
-def test_parse_choice_of_existence(text: str, choice: int | None) -> None:
-    assert parse_choice(text, ["Yes.", "No.", "Not sure."]) == choice

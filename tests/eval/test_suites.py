@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 from tiny_chat import tiny_chat
 
-from eval.suites.run import DOES_NOT_FIT, Contender, SuiteRow, contender, failures, run, table, write_rows
+from eval.running.cell import DOES_NOT_FIT
+from eval.running.provenance import describe_part
+from eval.suites.run import Contender, SuiteRow, contender, failures, run, table, write_rows
 from eval.suites.sample import Sample, to_scenario
 from eval.systems.base import Case, Limits, Memory, constant
 from memkv.errors import BudgetExceeded, ConfigError, InvalidInput
@@ -117,8 +119,14 @@ def test_rows_are_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("kept")
     with pytest.raises(ConfigError, match="there already.*--out"):
-        write_rows(path, iter(()), lambda row: None)
-    assert path.read_text() == "kept"
+        write_rows(path, iter(()), lambda row: None, {"model": "another"})
+    assert path.read_text() == "kept" and list(tmp_path.iterdir()) == [path]
+
+
+def test_rows_say_where_they_are_from(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", iter(()), lambda row: None, describe_part(1, "eval.suites"))
+    origin = json.loads((tmp_path / "rows.run.json").read_text())
+    assert origin["command"].startswith("python -m eval.suites") and {"commit", "versions", "machine"} <= set(origin)
 
 
 @pytest.mark.parametrize(
