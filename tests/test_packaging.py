@@ -81,7 +81,9 @@ def test_every_line_of_the_lock_is_one_exact_version():
 
 
 def test_the_lock_satisfies_what_the_project_asks_for():
-    asked = [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
+    # The extras for clusters and public suites are not part of the default set-up; `make suites` has a lock of its own.
+    extras = [lines for name, lines in PROJECT["optional-dependencies"].items() if name not in ("ray", "ruler")]
+    asked = [*PROJECT["dependencies"], *(line for lines in extras for line in lines)]
     for requirement in map(Requirement, asked):
         assert requirement.specifier.contains(PINNED[canonicalize_name(requirement.name)]), requirement
 
