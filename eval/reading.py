@@ -61,15 +61,15 @@ def read_probes(
         InvalidInput: likelihoods that are no numbers, or a context beyond the model's positions.
     """
     started = time.perf_counter()
-    groups: dict[tuple[int, ...], Group] = {}
+    groups: dict[tuple[tuple[str, str], ...], Group] = {}
     chat = model.chat
     probes = scenario.probes if probes is None else probes
     for probe in probes:
         began = time.perf_counter()
         messages = memory.messages(dated(scenario, probe))
         searching = time.perf_counter() - began
-        key = () if memory.live is not None else tuple(chat.encode(chat.stable(messages)))
-        groups.setdefault(key, Group(messages, searching)).probes.append(probe)
+        said = () if memory.live is not None else tuple((each["role"], each["content"]) for each in messages)
+        groups.setdefault(said, Group(messages, searching)).probes.append(probe)
     answers: dict[str, Answer] = {}
     active, waits, contexts = 0, [], 0
     prefilled = generated = unshared = 0
@@ -81,7 +81,8 @@ def read_probes(
         active = max(active, live.size().payload)
         contexts += len(live) * len(group.probes)
         prefilled += len(live) if memory.live is None else 0
-        stems = {probe.id: question_tokens(model, group.messages, dated(scenario, probe)) for probe in group.probes}
+        read = chat.stable(group.messages)
+        stems = {p.id: question_tokens(model, read, group.messages, dated(scenario, p)) for p in group.probes}
         if number == 0:  # one question is much like the next, so one is enough to know what reading it alone takes
             began = time.perf_counter()
             model.extend(live.fork(), stems[group.probes[0].id])
@@ -123,10 +124,12 @@ def dated(scenario: Scenario, probe: Probe) -> str:
     return f"[{day:%A}, {day.day} {day:%B %Y}] {probe.question}"
 
 
-def question_tokens(model: HybridModel, messages: Sequence[Message], question: str) -> list[int]:
-    """Tokens of a question behind the stable end of `messages`, and of the opening of its reply."""
+def question_tokens(
+    model: HybridModel, read: str, messages: Sequence[Message], question: str, opening: str = ""
+) -> list[int]:
+    """Tokens of a question behind `read`, the stable text of `messages`, and of the reply as far as it is given."""
     asked = [*messages, Message(role="user", content=question)]
-    return model.chat.encode_rest(model.chat.stable(messages), model.chat.render(asked, open_reply=True))
+    return model.chat.encode_rest(read, model.chat.render(asked, open_reply=True) + opening)
 
 
 def write(model: HybridModel, live: LiveCache, question: Sequence[int], max_tokens: int) -> tuple[str, int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import exp
 
+from eval.scorers import softmax
 from memkv.chat.policies import POLICIES, Policy, Probe
 from memkv.chat.probing import rank
 from memkv.live import LiveCache
@@ -63,12 +63,5 @@ def ask_all(model: HybridModel, live: LiveCache, probes: Iterable[Probe]) -> Sco
     for probe in probes:
         means = rank(model, live, probe)
         right.append(means.index(max(means)) == probe.answer)
-        probability.append(softmax_share(means, probe.answer))
+        probability.append(softmax(means)[probe.answer])
     return Score(tuple(right), tuple(probability))
-
-
-def softmax_share(values: list[float], index: int) -> float:
-    """Probability of `values[index]` under a softmax."""
-    top = max(values)
-    weights = [exp(value - top) for value in values]
-    return weights[index] / sum(weights)

@@ -84,14 +84,24 @@ class TextScore:
     verdicts: dict[str, Said]
 
 
+def is_kept(verdict: str) -> bool:
+    """Whether a text with this verdict still says a binding rule."""
+    return verdict == "right"
+
+
+def is_claimed(verdict: str) -> bool:
+    """Whether a text with this verdict states the rule at all, rightly or not."""
+    return verdict != "absent"
+
+
 def survives(reading: Said, rule: Rule) -> float | None:
     """1.0 for a binding rule that the text says rightly, else 0.0; None for a rule that does not bind."""
-    return float(reading.verdict == "right") if rule.binds else None
+    return float(is_kept(reading.verdict)) if rule.binds else None
 
 
 def false_rule(reading: Said, rule: Rule) -> bool:
     """Whether a rule that does not bind (never said, revoked, quoted ...) is stated as one that does."""
-    return not rule.binds and reading.verdict != "absent"
+    return not rule.binds and is_claimed(reading.verdict)
 
 
 def text_survival(text: str, rules: Sequence[Rule], transcript: bool = False) -> TextScore:

@@ -11,6 +11,7 @@ import numpy as np
 
 from eval.figures.probe_table import Answered, Asked, Kept, ProbeKey, System
 from eval.figures.statistics import Comparison, Estimate, Floats, Groups, compare, corrected, draws_for, means, ratios
+from eval.scorers import is_claimed, is_kept
 
 Name = TypeVar("Name")
 
@@ -71,7 +72,7 @@ def said(
     facts = {(rule.scenario, rule.rule): rule for rule in judged}
     groups = Groups([rule.pair for rule in facts.values()], [rule.family for rule in facts.values()])
     flags = (
-        (rule.system, (rule.scenario, rule.rule), rule.verdict == "right" if binding else rule.verdict != "absent")
+        (rule.system, (rule.scenario, rule.rule), (is_kept if binding else is_claimed)(rule.verdict or ""))
         for rule in judged
     )
     found = fill(numbered(systems), numbered(facts), flags, groups)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from eval.running.plan import COMPACT, Cell, Config, Task, make_system
 from eval.running.screen import SCREEN, Screen
 from eval.scenarios import Scenario
 from eval.systems.base import Case, Limits, Memory, System
-from memkv.errors import BudgetExceeded, InvalidInput, MemkvError
+from memkv.errors import BudgetExceeded, MemkvError
 from memkv.model import HybridModel
 
 # A system said itself that it cannot be that small: expected at tight budgets, counted apart.
@@ -149,12 +148,6 @@ def run_system(system: System, case: Case, cell: Cell, empty: Row) -> tuple[Row,
             "Correct the system: what it keeps is measured in front of each question.",
             smallest=reading.active_bytes,
         )
-    for answer in reading.answers:
-        if not all(map(math.isfinite, (*answer.scores, answer.probability))):
-            raise InvalidInput(
-                f"{cell.id}: the likelihoods of probe {answer.probe!r} are no numbers: {answer.scores}",
-                "Look at the cache that the system made, or take float32.",
-            )
     row = dataclasses.replace(
         known,
         active_bytes=reading.active_bytes,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eval.reading import question_tokens
 from eval.suites.sample import Sample
 from eval.systems.base import Memory, prefill
 from memkv.live import LiveCache
 from memkv.model import HybridModel
-from memkv.turns import Message
 
 
 @dataclass(frozen=True)
@@ -40,18 +39,11 @@ def ask(model: HybridModel, memory: Memory, sample: Sample) -> Asked:
     messages = memory.messages(sample.question)
     live = prefill(model, messages) if memory.live is None else memory.live.fork()
     before, active = len(live), live.size().payload
-    question = question_tokens(model, messages, sample)
+    question = question_tokens(model, model.chat.stable(messages), messages, sample.question, sample.opening)
     model.extend(live, question)
     text, count = write(model, live, sample)
     read = len(question) + (before if memory.live is None else 0)
     return Asked(text, active, before, read, count)
-
-
-def question_tokens(model: HybridModel, messages: Sequence[Message], sample: Sample) -> list[int]:
-    """Tokens of the question behind the stable end of `messages`, and of the reply as far as it is given."""
-    asked = [*messages, Message(role="user", content=sample.question)]
-    whole = model.chat.render(asked, open_reply=True) + sample.opening
-    return model.chat.encode_rest(model.chat.stable(messages), whole)
 
 
 def write(model: HybridModel, live: LiveCache, sample: Sample) -> tuple[str, int]:

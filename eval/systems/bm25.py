@@ -9,26 +9,17 @@ from tempfile import TemporaryDirectory
 import bm25s
 
 from eval.systems.base import Case, Limits, Memory
-from eval.systems.retrieval import CHUNK_TOKENS, Shelf, chunked, retrieving
+from eval.systems.retrieval import Retrieval, Shelf, chunked, retrieving
 
 
-class BM25:
-    """Okapi BM25 over words, English stop words left out.
+class BM25(Retrieval):
+    """Okapi BM25 over words, English stop words left out."""
 
-    Args:
-        chunk_tokens: most tokens a chunk.
-    """
-
-    budgeted = True
-    sampled = False
-
-    def __init__(self, chunk_tokens: int = CHUNK_TOKENS) -> None:
-        self._size = chunk_tokens
-        self.name = "bm25" if chunk_tokens == CHUNK_TOKENS else f"bm25 {chunk_tokens}"
+    kind = "bm25"
 
     def remember(self, case: Case, limits: Limits) -> Memory:
         """See `System.remember`. The index is built once, at the end: its weights depend on all chunks."""
-        chunks = [chunk for chunks in chunked(case, self._size) for chunk in chunks]
+        chunks = [chunk for chunks in chunked(case, self.chunk_tokens) for chunk in chunks]
         index = WordIndex([chunk.text for chunk in chunks])
         shelf = Shelf(case.model, chunks, limits)
         # What comes up depends on the question, so the memory has no text that the model sees as a whole.

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.systems.base import Case, Limits, Memory
-from eval.systems.retrieval import CHUNK_TOKENS, Shelf, chunked, retrieving
+from eval.systems.chunks import Chunk
+from eval.systems.retrieval import Retrieval, Shelf, chunked, retrieving
 from memkv.embedded import no_progress_bars
 from memkv.errors import ModelUnavailable
 
@@ -21,26 +22,15 @@ if TYPE_CHECKING:
 BATCH = 32
 
 
-class Dense:
-    """Cosine similarity of all-MiniLM-L6-v2 embeddings.
+class Dense(Retrieval):
+    """Cosine similarity of all-MiniLM-L6-v2 embeddings."""
 
-    Args:
-        chunk_tokens: most tokens a chunk.
-    """
-
-    budgeted = True
-    sampled = False
-
-    def __init__(self, chunk_tokens: int = CHUNK_TOKENS) -> None:
-        self._size = chunk_tokens
-        self.name = "dense" if chunk_tokens == CHUNK_TOKENS else f"dense {chunk_tokens}"
+    kind = "dense"
 
     def remember(self, case: Case, limits: Limits) -> Memory:
         """See `System.remember`."""
-        rounds = chunked(case, self._size)
-        index = DenseIndex()
-        for chunks in rounds:
-            index.add([chunk.text for chunk in chunks])
+        rounds = chunked(case, self.chunk_tokens)
+        index = DenseIndex.of(rounds)
         shelf = Shelf(case.model, [chunk for chunks in rounds for chunk in chunks], limits)
         # What comes up depends on the question, so the memory has no text that the model sees as a whole.
         return retrieving(shelf, lambda query: shelf.fill(index.rank(query)), {"vectors": index.nbytes}, text=None)
@@ -51,6 +41,14 @@ class DenseIndex:
 
     def __init__(self) -> None:
         self._index = faiss.IndexFlatIP(embedder().get_embedding_dimension())
+
+    @classmethod
+    def of(cls, rounds: Sequence[Sequence[Chunk]]) -> DenseIndex:
+        """An index of all chunks, embedded round by round as they come."""
+        index = cls()
+        for chunks in rounds:
+            index.add([chunk.text for chunk in chunks])
+        return index
 
     def add(self, texts: Sequence[str]) -> None:
         """Embed and append `texts`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from eval.systems.base import Case, Limits, Memory
 from eval.systems.bm25 import WordIndex
 from eval.systems.dense import DenseIndex
-from eval.systems.retrieval import CHUNK_TOKENS, Shelf, chunked, retrieving
+from eval.systems.retrieval import CHUNK_TOKENS, Retrieval, Shelf, chunked, retrieving
 
 K = 60  # of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)
 STANDING = "Standing rules and instructions in force: what must, must never, may only, has to or should always be done"
@@ -15,7 +15,7 @@ STANDING = "Standing rules and instructions in force: what must, must never, may
 STANDING_SHARE = 0.5
 
 
-class Hybrid:
+class Hybrid(Retrieval):
     """Both searches for the question, after the hits of a query for standing rules.
 
     Args:
@@ -23,19 +23,16 @@ class Hybrid:
         standing_share: most of the budget that the standing query may take.
     """
 
-    budgeted = True
-    sampled = False
+    kind = "hybrid"
 
     def __init__(self, chunk_tokens: int = CHUNK_TOKENS, standing_share: float = STANDING_SHARE) -> None:
-        self._size, self._share = chunk_tokens, standing_share
-        self.name = "hybrid" if chunk_tokens == CHUNK_TOKENS else f"hybrid {chunk_tokens}"
+        super().__init__(chunk_tokens)
+        self._share = standing_share
 
     def remember(self, case: Case, limits: Limits) -> Memory:
         """See `System.remember`."""
-        rounds = chunked(case, self._size)
-        dense = DenseIndex()
-        for chunks in rounds:
-            dense.add([chunk.text for chunk in chunks])
+        rounds = chunked(case, self.chunk_tokens)
+        dense = DenseIndex.of(rounds)
         chunks = [chunk for chunks in rounds for chunk in chunks]
         words = WordIndex([chunk.text for chunk in chunks])
         shelf = Shelf(case.model, chunks, limits)

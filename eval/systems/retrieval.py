@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 
 from eval.systems.base import Case, Limits, Memory, bytes_of
 from eval.systems.chunks import Chunk, chunk_turns
@@ -101,6 +102,26 @@ class Shelf:
 def line(chunks: Sequence[Chunk]) -> str:
     """Successive chunks of one message as the model sees them."""
     return f"{chunks[0].role.capitalize()}: {''.join(chunk.text for chunk in chunks).strip()}"
+
+
+class Retrieval:
+    """What all retrievals share: the size of their chunks, and with another than the usual one it is in the name.
+
+    Args:
+        chunk_tokens: most tokens a chunk.
+    """
+
+    kind: ClassVar[str]
+    budgeted = True
+    sampled = False
+
+    def __init__(self, chunk_tokens: int = CHUNK_TOKENS) -> None:
+        self.chunk_tokens = chunk_tokens
+
+    @property
+    def name(self) -> str:
+        """See `System.name`."""
+        return self.kind if self.chunk_tokens == CHUNK_TOKENS else f"{self.kind} {self.chunk_tokens}"
 
 
 def retrieving(

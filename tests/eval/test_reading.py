@@ -69,7 +69,8 @@ def test_no_memory_is_a_context_without_bytes(case: Case) -> None:
 def test_the_day_of_asking_is_said_as_the_sessions_say_theirs(case: Case) -> None:
     question = dated(case.scenario, case.scenario.probes[0])
     assert question.startswith("[") and str(int(case.scenario.asked_on[-2:])) in question
-    tokens = question_tokens(case.model, case.messages, question)
+    read = case.model.chat.stable(case.messages)
+    tokens = question_tokens(case.model, read, case.messages, question)
     assert case.model.chat.decode(tokens).count(case.scenario.probes[0].question) == 1
 
 

@@ -31,7 +31,9 @@ def read(path: Path, damage: Callable[[Any], None]) -> None:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    read(tmp_path / "own.jsonl", lambda data: None)
+    path = tmp_path / "own.jsonl"
+    read(path, lambda data: None)
+    assert list(read_scenarios(path)) == [tiny_scenario(1), tiny_scenario(0)]
 
 
 @pytest.mark.parametrize(
