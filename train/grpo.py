@@ -1,0 +1,294 @@
+"""`python -m train.grpo --config configs/policy.yaml`: reinforcement of the compaction policy, after `train.sft`.
+
+GRPO by TRL: several answers to the same state (notes and new messages), each scored by what the evaluation's scorers
+and a frozen reader find in the notes it leaves, so that credit goes to the compaction that earned it. The states are
+the policy's own: every few steps it plays conversations anew and learns from where it then is. Give the same command
+again to go on after an interruption; the trajectory is the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from datasets import Dataset
+from peft import PeftModel
+from rich.console import Console
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import GRPOConfig, GRPOTrainer
+
+from memkv import HybridModel
+from memkv.compaction.notes import Count
+from memkv.errors import ConfigError, MemkvError
+from train.config import Config, Stage, load_config
+from train.data import episodes
+from train.policy import Base, Writer, load_base, save_adapter, trained_adapter
+from train.rewards import Reward, Terms, Weights
+from train.rollout import rollout, survival
+from train.run_folder import ADAPTER, Curves, RunFolder, open_run
+from train.states import State, from_line, oracle, read, save, to_line
+
+PART = "grpo"
+TERMS = tuple(field.name for field in dataclasses.fields(Weights))
+COSTS = ("false", "stale", "padding", "overflow")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train the policy by reinforcement.
+
+    Attributes:
+        config: YAML file, as configs/policy.yaml.
+        out: folder of the run; the warm start in it is where this begins.
+        start: another adapter to begin with.
+        episodes: of the data, fewer than the configuration says, to try things out.
+    """
+
+    config: Path = Path("configs/policy.yaml")
+    out: Path = Path("build/train/policy")
+    start: Path | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, train, and exit: 0, or 1 with a message."""
+    options = tyro.cli(Options, prog="python -m train.grpo", description=__doc__, args=arguments)
+    console = Console(stderr=True, soft_wrap=True)
+    try:
+        adapter = run(load_config(options.config), options.out, options.start, console)
+    except MemkvError as error:
+        console.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        sys.exit(1)
+    print(f"The trained adapter is in {adapter}")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Steps between two refreshes of the states.
+
+    Attributes:
+        first, last: steps of the whole run, the first not yet done, the last included.
+    """
+
+    stage: Stage
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """For files."""
+        return f"states-{self.first:05}"
+
+
+def segments(config: Config) -> Iterator[Segment]:
+    """All segments of all stages, in order."""
+    done = 0
+    for stage in config.grpo.stages:
+        end = done + stage.steps
+        while done < end:
+            last = min(done + config.grpo.refresh, end)
+            yield Segment(stage, done, last)
+            done = last
+
+
+def run(config: Config, out: Path, start: Path | None, console: Console) -> Path:
+    """All segments that are not done yet; returns the adapter's folder.
+
+    Raises:
+        ConfigError: the folder belongs to another configuration, or there is no warm start.
+        ModelUnavailable: the adapter to start from does not fit.
+        TrainingDiverged: see `train.run_folder`.
+    """
+    folder = open_run(out, config)
+    if folder.done(PART):
+        return folder.part(PART) / ADAPTER
+    warm = start or warm_start(folder, config)
+    reader = HybridModel.from_pretrained(
+        config.model, dtype=getattr(torch, config.machine.dtype), device=config.machine.device
+    )
+    model: PeftModel | None = None
+    for segment in segments(config):
+        reached = step_of(folder.checkpoint(PART))
+        if reached >= segment.last:
+            continue
+        base = load_base(config.model, config.machine.dtype, config.machine.device)
+        model = trained_adapter(base, warm)
+        pool = states(config, base, model, segment, folder, console)
+        model = reinforce(config, base, model, reader, segment, pool, folder)
+    assert model is not None
+    save_adapter(model, folder.part(PART) / ADAPTER)
+    return folder.part(PART) / ADAPTER
+
+
+def warm_start(folder: RunFolder, config: Config) -> Path:
+    """The last adapter of `train.sft` in the run's folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    rounds = config.sft.rejection_rounds
+    name = f"best-{rounds}" if rounds else "warm"
+    if not folder.done(name):
+        raise ConfigError(
+            f"{folder.path} holds no warm start {name!r}",
+            f"Train it: python -m train.sft --out {folder.path}, or name one with --start.",
+        )
+    return folder.part(name) / ADAPTER
+
+
+def step_of(checkpoint: str | None) -> int:
+    """Optimizer steps behind a checkpoint."""
+    return int(Path(checkpoint).name.rpartition("-")[2]) if checkpoint else 0
+
+
+def states(
+    config: Config, base: Base, model: PeftModel, segment: Segment, folder: RunFolder, console: Console
+) -> list[State]:
+    """The segment's states: from its file, or played now by the policy as the last checkpoint has it."""
+    file = folder.part(PART) / f"{segment.name}.jsonl"
+    if file.exists():
+        return list(read(file))
+    if checkpoint := folder.checkpoint(PART):
+        model.load_adapter(checkpoint, "now", is_trainable=False)
+        model.set_adapter("now")
+    count = base.counter()
+    writer = Writer(model, base, config.machine.batch, config.machine.max_answer)
+    data = dataclasses.replace(
+        config.data, episodes=config.grpo.episodes, seed=config.data.seed + 100_000 + segment.first
+    )
+    found = episodes(data, config.machine.processes)
+    paths = rollout(found, writer.answers, count, f"step-{segment.first}", segment.stage.folds)
+    reached = survival(paths)
+    folder.log(PART, {"kind": "rollout", "step": segment.first, **dataclasses.asdict(reached)})
+    console.print(
+        f"step {segment.first} ({segment.stage.name}): {reached.survived:.0%} survive, {reached.false:.1%} false",
+        highlight=False,
+    )
+    reward = Reward(count)
+    pool = worth_learning(
+        [(step.state, step.answer) for path in paths for step in path], reward, count, config.grpo.easy, segment.first
+    )
+    wanted = (segment.last - segment.first) * config.grpo.groups
+    chosen = [pool[index % len(pool)] for index in range(max(wanted, config.grpo.groups))]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    save(partial, chosen)
+    partial.replace(file)
+    if "now" in model.peft_config:
+        model.delete_adapter("now")
+        model.set_adapter("default")
+    return chosen
+
+
+def worth_learning(
+    rows: Sequence[tuple[State, str]], reward: Reward, count: Count, easy: float, seed: int
+) -> list[State]:
+    """States in which the greedy answer was worse than the oracle's, and a share of the others, in any order.
+
+    A group in which all answers are perfect has no differences, and nothing can be learned from it.
+    """
+    rng = random.Random(seed)
+    hard = [state for state, answer in rows if reward.total(state, answer) < reward.total(state, oracle(state, count))]
+    rest = [state for state, _ in rows if state not in hard]
+    rng.shuffle(rest)
+    kept = [*hard, *rest[: max(1, round(easy * len(rows)))]]
+    rng.shuffle(kept)
+    return kept
+
+
+def reward_functions(reward: Reward) -> list[Callable[..., list[float]]]:
+    """One function a term, as TRL logs them one by one; the sum is weighted by TRL."""
+
+    def function(name: str) -> Callable[..., list[float]]:
+        sign = -1.0 if name in COSTS else 1.0
+
+        def term(completions: Sequence[str], state: Sequence[str], **_: Any) -> list[float]:
+            """The term of each answer."""
+            found: list[Terms] = [reward.terms(parsed(s), answer) for s, answer in zip(state, completions, strict=True)]
+            return [sign * getattr(terms, name) for terms in found]
+
+        term.__name__ = name
+        return term
+
+    known: dict[str, State] = {}
+
+    def parsed(line: str) -> State:
+        """The same line gives the same state, so that the reward knows it again."""
+        if line not in known:
+            known[line] = from_line(line)
+        return known[line]
+
+    return [function(name) for name in TERMS]
+
+
+class StopAt(TrainerCallback):
+    """Ends the trainer at a step of the whole run, with a checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Save and stop at the segment's last step."""
+        if state.global_step >= self.step:
+            control.should_save = control.should_training_stop = True
+        return control
+
+
+def reinforce(
+    config: Config,
+    base: Base,
+    model: PeftModel,
+    reader: HybridModel,
+    segment: Segment,
+    pool: Sequence[State],
+    folder: RunFolder,
+) -> PeftModel:
+    """The segment's steps, from the last checkpoint on. TRL keeps a copy of the warm start for the KL divergence."""
+    grpo, machine = config.grpo, config.machine
+    prompt = base.prompter()
+    dataset = Dataset.from_list([{"prompt": prompt(state), "state": to_line(state)} for state in pool])
+    reward = Reward(base.counter(), reader)
+    arguments = GRPOConfig(
+        output_dir=str(folder.part(PART)),
+        max_steps=sum(stage.steps for stage in grpo.stages),
+        per_device_train_batch_size=machine.grpo_batch,
+        gradient_accumulation_steps=grpo.groups * grpo.answers // machine.grpo_batch,
+        num_generations=grpo.answers,
+        max_completion_length=machine.max_answer,
+        temperature=grpo.temperature,
+        learning_rate=grpo.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=grpo.warmup,
+        beta=grpo.beta,
+        loss_type="dr_grpo",
+        scale_rewards="none",
+        reward_weights=[getattr(segment.stage.weights, name) for name in TERMS],
+        logging_steps=1,
+        save_steps=grpo.save_steps,
+        save_total_limit=2,
+        seed=config.seed,
+        report_to=[],
+        **machine.trainer_arguments(),
+    )
+    trainer = GRPOTrainer(
+        model=model,
+        args=arguments,
+        reward_funcs=reward_functions(reward),
+        train_dataset=dataset,
+        processing_class=base.tokenizer,
+        callbacks=[Curves(folder, PART, grpo.patience), StopAt(segment.last)],
+    )
+    trainer.train(resume_from_checkpoint=folder.checkpoint(PART))
+    return model
+
+
+if __name__ == "__main__":
+    main()

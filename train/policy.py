@@ -1,0 +1,148 @@
+"""The policy as a trainable model: the base with a LoRA adapter, and what it writes, many answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from memkv import pretrained
+from memkv.compaction.notes import Count
+from memkv.errors import ModelUnavailable
+from memkv.turns import ChatFormat
+from train.states import State
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Size of the adapter: LoRA (arXiv 2106.09685) on every linear layer but the head."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model under the adapter, with its tokenizer and chat format."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def chat(self) -> ChatFormat:
+        """The chat format, as sessions use it."""
+        return ChatFormat(self.tokenizer)
+
+    def counter(self) -> Count:
+        """Tokens of a text."""
+        chat = self.chat
+        return lambda text: len(chat.encode(text))
+
+    def prompter(self) -> Callable[[State], str]:
+        """A state as the text that the policy continues."""
+        chat, count = self.chat, self.counter()
+        return lambda state: chat.render(state.prompt(count), open_reply=True)
+
+
+def load_base(name: str, dtype: str, device: str) -> Base:
+    """The base model, frozen.
+
+    Raises:
+        ModelUnavailable: see `memkv.pretrained.load`.
+    """
+    model, tokenizer = pretrained.load(name, dtype=getattr(torch, dtype), device=device)
+    model.requires_grad_(False)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return Base(model, tokenizer)
+
+
+def new_adapter(base: Base, lora: Lora, seed: int) -> PeftModel:
+    """A fresh adapter on the base."""
+    set_seed(seed)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(base.model, config)
+
+
+def trained_adapter(base: Base, folder: Path) -> PeftModel:
+    """The adapter in a folder, to be trained on.
+
+    Raises:
+        ModelUnavailable: no adapter there, or one for another model.
+    """
+    try:
+        model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=True)
+        held = {name.replace(".default", "") for name, _ in model.named_parameters() if ".default." in name}
+        if wrong := sorted(held ^ set(load_file(folder / WEIGHTS))):
+            raise ValueError(
+                f"{len(wrong)} of its tensors do not fit {base.model.name_or_path}, the first is {wrong[0]}"
+            )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelUnavailable(f"No usable adapter in {folder}: {error}", "Train one: python -m train.sft.") from error
+    return model
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter in bf16, whole or not at all."""
+    model.save_pretrained(str(folder), selected_adapters=["default"])
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(folder / WEIGHTS).items()}
+    partial = folder / f"{WEIGHTS}.partial"
+    save_file(weights, partial, metadata={"format": "pt"})
+    partial.replace(folder / WEIGHTS)
+
+
+class Writer:
+    """Writes answers to states in batches, of about equal length each.
+
+    Args:
+        model: the policy.
+        base: its tokenizer and chat format.
+        batch: answers written at once.
+        max_tokens: of one answer.
+    """
+
+    def __init__(self, model: PeftModel, base: Base, batch: int, max_tokens: int) -> None:
+        self.model, self.base, self.batch, self.max_tokens = model, base, batch, max_tokens
+        self.prompt = base.prompter()
+
+    def answers(self, states: Sequence[State], temperature: float = 0.0, seed: int = 0) -> list[str]:
+        """One answer a state; greedy at temperature 0."""
+        texts = [self.prompt(state) for state in states]
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        found = [""] * len(texts)
+        training = self.model.training
+        self.model.eval()
+        set_seed(seed)
+        for start in range(0, len(order), self.batch):
+            chosen = order[start : start + self.batch]
+            for index, answer in zip(chosen, self._write([texts[i] for i in chosen], temperature), strict=True):
+                found[index] = answer
+        self.model.train(training)
+        return found
+
+    @torch.no_grad()
+    def _write(self, texts: Sequence[str], temperature: float) -> list[str]:
+        """One batch."""
+        tokenizer = self.base.tokenizer
+        inputs = tokenizer(list(texts), return_tensors="pt", padding=True, add_special_tokens=False)
+        inputs = inputs.to(self.model.device)
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+        written = self.model.generate(
+            **inputs, max_new_tokens=self.max_tokens, pad_token_id=tokenizer.pad_token_id, **sampling
+        )
+        return tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -1,0 +1,161 @@
+"""`python -m train.sft --config configs/policy.yaml`: the warm start, before reinforcement.
+
+First the oracle's edits are imitated; then, twice, the policy writes several answers to states of its own making, the
+best of each is kept by the reward, and these are imitated (rejection sampling). Give the same command again to go on
+after an interruption.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from datasets import Dataset
+from peft import PeftModel
+from rich.console import Console
+from trl import SFTConfig, SFTTrainer
+
+from memkv.errors import MemkvError
+from train.config import Config, Machine, load_config
+from train.data import episodes, oracle_rows, thinned
+from train.policy import Base, Writer, load_base, new_adapter, save_adapter, trained_adapter
+from train.rewards import Reward
+from train.rollout import rollout, survival
+from train.run_folder import ADAPTER, Curves, RunFolder, open_run
+from train.states import State
+
+WARM = "warm"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train the warm start.
+
+    Attributes:
+        config: YAML file, as configs/policy.yaml.
+        out: folder of the run.
+    """
+
+    config: Path = Path("configs/policy.yaml")
+    out: Path = Path("build/train/policy")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, train, and exit: 0, or 1 with a message."""
+    options = tyro.cli(Options, prog="python -m train.sft", description=__doc__, args=arguments)
+    console = Console(stderr=True, soft_wrap=True)
+    try:
+        adapter = run(load_config(options.config), options.out, console)
+    except MemkvError as error:
+        console.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        sys.exit(1)
+    print(f"The warm start is in {adapter}")
+
+
+def run(config: Config, out: Path, console: Console) -> Path:
+    """All parts that are not done yet; returns the folder of the last one's adapter.
+
+    Raises:
+        ConfigError: the folder belongs to another configuration.
+        TrainingDiverged: see `train.run_folder`.
+    """
+    folder = open_run(out, config)
+    parts = [WARM, *(f"best-{number}" for number in range(1, config.sft.rejection_rounds + 1))]
+    for number, part in enumerate(parts):
+        if folder.done(part):
+            continue
+        base = load_base(config.model, config.machine.dtype, config.machine.device)
+        if number == 0:
+            model = new_adapter(base, config.lora, config.seed)
+            rows = oracle_answers(config, base)
+        else:
+            model = trained_adapter(base, folder.part(parts[number - 1]) / ADAPTER)
+            rows = best_answers(config, base, model, number, folder, console)
+        console.print(f"{part}: {len(rows)} rows", highlight=False)
+        imitate(config, base, model, rows, folder, part)
+        save_adapter(model, folder.part(part) / ADAPTER)
+    return folder.part(parts[-1]) / ADAPTER
+
+
+def oracle_answers(config: Config, base: Base) -> list[tuple[State, str]]:
+    """Rows of the oracle; windows in which nothing happens are thinned out."""
+    count = base.counter()
+    found = episodes(config.data, config.machine.processes)
+    return thinned(list(oracle_rows(found, count)), config.sft.quiet, config.seed)
+
+
+def best_answers(
+    config: Config, base: Base, model: PeftModel, number: int, folder: RunFolder, console: Console
+) -> list[tuple[State, str]]:
+    """Rows of the policy's own: the best of several answers to each of its own states, if good enough."""
+    count, reward = base.counter(), Reward(base.counter())
+    writer = Writer(model, base, config.machine.batch, config.machine.max_answer)
+    data = dataclasses.replace(
+        config.data, episodes=config.sft.rejection_episodes, seed=config.data.seed + 1000 * number
+    )
+    found = episodes(data, config.machine.processes)
+    seeds = iter(range(10**9))
+
+    def write(states: Sequence[State]) -> list[str]:
+        """The best of several answers to each state."""
+        tries = [writer.answers(states)]
+        for _ in range(config.sft.best_of - 1):
+            tries.append(writer.answers(states, config.sft.temperature, config.seed + next(seeds)))
+        return [
+            max(answers, key=lambda a, s=s: reward.total(s, a))
+            for s, answers in zip(states, zip(*tries, strict=True), strict=True)
+        ]
+
+    paths = rollout(found, write, count, f"best-{number}")
+    reached = survival(paths)
+    folder.log(f"best-{number}", {"kind": "rollout", "step": 0, **dataclasses.asdict(reached)})
+    console.print(
+        f"best of {config.sft.best_of}: {reached.survived:.0%} survive, {reached.false:.1%} false", highlight=False
+    )
+    steps = [step for path in paths for step in path]
+    good = [(s.state, s.answer) for s in steps if reward.terms(s.state, s.answer).survival >= config.sft.good_enough]
+    return thinned(good, config.sft.quiet, config.seed)
+
+
+def imitate(
+    config: Config, base: Base, model: PeftModel, rows: Sequence[tuple[State, str]], folder: RunFolder, part: str
+) -> None:
+    """Supervised training on (state, answer) rows; only the answer is learned."""
+    prompt = base.prompter()
+    eos = base.tokenizer.eos_token
+    dataset = Dataset.from_list([{"prompt": prompt(state), "completion": answer + eos} for state, answer in rows])
+    machine: Machine = config.machine
+    epochs = config.sft.epochs if part == WARM else config.sft.rejection_epochs
+    arguments = SFTConfig(
+        output_dir=str(folder.part(part)),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=machine.sft_batch,
+        gradient_accumulation_steps=config.sft.rows_a_step // machine.sft_batch,
+        learning_rate=config.sft.learning_rate if part == WARM else config.sft.learning_rate / 2,
+        lr_scheduler_type="cosine",
+        warmup_steps=config.sft.warmup,
+        max_length=None,
+        train_sampling_strategy="group_by_length",
+        logging_steps=1,
+        save_steps=config.sft.save_steps,
+        save_total_limit=1,
+        seed=config.seed,
+        report_to=[],
+        **machine.trainer_arguments(),
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        processing_class=base.tokenizer,
+        callbacks=[Curves(folder, part)],
+    )
+    trainer.train(resume_from_checkpoint=folder.checkpoint(part))
+
+
+if __name__ == "__main__":
+    main()
