@@ -13,14 +13,14 @@ class TrainedPolicy:
     """Notes in the room that the budget leaves, then the newest messages.
 
     Args:
-        adapter: folder of the adapter.
+        adapter: folder of the adapter; None asks the model as it is.
         pin_rules: let the registry's sentences compete with the notes.
     """
 
     budgeted = True
     sampled = False
 
-    def __init__(self, adapter: Path, pin_rules: bool = False) -> None:
+    def __init__(self, adapter: Path | None, pin_rules: bool = False) -> None:
         self.strategy = TrainedSummary(adapter, pin_rules)
         self.name = self.strategy.name
 

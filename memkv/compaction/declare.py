@@ -1,8 +1,8 @@
 """What a memory policy declares of each message: the probability that the commitment in it is still in the notes.
 
 A policy says itself what it had no room for (`LOST: topic 90%`). What it overlooked it cannot say, so the ledger also
-looks at how much of the message any note holds. Both go through a logistic curve that was fitted where the truth is
-known (Platt scaling, on dev families; `python -m train.ledger`), and is shipped beside the adapter.
+looks at how much of the message the notes hold. The sum goes through a logistic curve that was fitted where the truth
+is known (Platt scaling on dev families: `python -m train.ledger`), and is shipped beside the adapter.
 """
 
 from __future__ import annotations
@@ -33,33 +33,32 @@ class Evidence:
         held: of its sentences worded as rules, the share that a note is there for; 1 where it has a note and no such
             sentence, 0 where it has none.
         declared: the highest probability of loss that was declared of it.
-        worded: whether it has a sentence worded as a rule.
     """
 
     notes: tuple[int, ...]
     held: float
     declared: float
-    worded: bool
 
-    def values(self) -> tuple[float, ...]:
-        """As numbers, in the order of `Calibration`'s weights."""
-        return (float(bool(self.notes)), self.held, self.declared, float(self.worded))
+    @property
+    def drive(self) -> float:
+        """Log-odds before calibration."""
+        return BIAS + NOTED * bool(self.notes) + HELD * self.held + DECLARED * self.declared
+
+
+# Weights of the evidence before calibration, and what they start from.
+BIAS, NOTED, HELD, DECLARED = -2.0, 3.0, 1.5, -2.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A logistic curve over evidence; the defaults are a guess for policies that nobody calibrated."""
+    """A logistic curve over the weighed evidence (Platt 1999); the default is for policies that nobody calibrated."""
 
-    bias: float = -2.0
-    noted: float = 3.0
-    held: float = 1.5
-    declared: float = -2.0
-    worded: float = 0.0
+    slope: float = 1.0
+    intercept: float = 0.0
 
     def probability(self, evidence: Evidence) -> float:
         """That the message's commitment is still said."""
-        weights = (self.noted, self.held, self.declared, self.worded)
-        drive = self.bias + sum(w * v for w, v in zip(weights, evidence.values(), strict=True))
+        drive = self.slope * evidence.drive + self.intercept
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, drive))))
 
 
@@ -87,4 +86,4 @@ def evidence(message: Item, notes: Sequence[Item], losses: Sequence[Loss]) -> Ev
     worded = len(find_rules(message.text))
     held = min(1.0, len(made) / max(1, worded))
     about = [loss.probability for loss in losses if word_overlap(loss.topic, message.text) >= ABOUT]
-    return Evidence(made, held, max(about, default=0.0), worded > 0)
+    return Evidence(made, held, max(about, default=0.0))

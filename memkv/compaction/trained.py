@@ -14,6 +14,7 @@ from memkv.compaction.base import (
     Item,
     LedgerEntry,
     LossLedger,
+    Status,
     entry_of,
     keep_recent,
     word_overlap,
@@ -40,17 +41,18 @@ class TrainedSummary:
     nobody touches stays the same item through all compactions.
 
     Attributes:
-        adapter: folder of the adapter (PEFT), with its calibration.
+        adapter: folder of the adapter (PEFT), with its calibration; None asks the model as it is, to compare with.
         pin_rules: let the registry's sentences compete for the room too, word for word.
     """
 
-    adapter: Path
+    adapter: Path | None
     pin_rules: bool = False
 
     @property
     def name(self) -> str:
-        """`trained`, or `pinned+trained`."""
-        return "pinned+trained" if self.pin_rules else "trained"
+        """`trained`, or `notes` without an adapter; `pinned+` before it where sentences of the registry compete."""
+        name = "notes" if self.adapter is None else "trained"
+        return f"pinned+{name}" if self.pin_rules else name
 
     def compact(self, context: Context, aim: int, most: int) -> Compaction:
         """See `CompactionStrategy.compact`.
@@ -58,7 +60,7 @@ class TrainedSummary:
         Raises:
             ModelUnavailable: there is no such adapter, or it belongs to another model.
         """
-        calibration = load_calibration(self.adapter)
+        calibration = Calibration() if self.adapter is None else load_calibration(self.adapter)
         room = room_for_notes(context, aim)
         notes, losses = fold(context, self.adapter, room)
         rules = context.standing("rule")
@@ -83,7 +85,7 @@ def room_for_notes(context: Context, aim: int) -> int:
     return fits
 
 
-def fold(context: Context, adapter: Path, room: int) -> tuple[tuple[Item, ...], tuple[Loss, ...]]:
+def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item, ...], tuple[Loss, ...]]:
     """The notes after the messages that they did not cover yet, and what the policy declared lost on the way."""
     model, chat = context.model, context.model.chat
 
@@ -155,12 +157,15 @@ def write(model: HybridModel, messages: Sequence[Message]) -> str:
 
 
 @contextmanager
-def policy(model: HybridModel, adapter: Path) -> Iterator[None]:
+def policy(model: HybridModel, adapter: Path | None) -> Iterator[None]:
     """The adapter switched on, loaded at its first use.
 
     Raises:
         ModelUnavailable: there is no such adapter, or it belongs to another model.
     """
+    if adapter is None:
+        yield
+        return
     name = adapter.name
     if not model.has_adapter(name):
         model.load_adapter(adapter, name)
@@ -221,8 +226,9 @@ def _entry(
         heirs = tuple(note.n for note in notes if note.n > item.n and set(item.sources) <= set(note.sources))
         lost = any(loss.topic == bare(item) for loss in losses)
         gone = LedgerEntry(item.n, "store_only" if lost else "dropped", (), 0.0, 0.0)
-        return LedgerEntry(item.n, "paraphrased", heirs, None, 1.0) if heirs else gone
+        overlap = word_overlap(item.text, " ".join(note.text for note in notes if note.n in heirs))
+        return LedgerEntry(item.n, "paraphrased", heirs, overlap, 1.0) if heirs else gone
     seen = evidence(item, notes, losses)
-    probability = round(calibration.probability(seen), 4)
-    status = "paraphrased" if seen.notes else "store_only"
-    return LedgerEntry(item.n, status, seen.notes, None, probability)
+    overlap = word_overlap(item.text, " ".join(note.text for note in notes if note.n in seen.notes))
+    status: Status = "paraphrased" if seen.notes else "store_only"
+    return LedgerEntry(item.n, status, seen.notes, overlap, round(calibration.probability(seen), 4))

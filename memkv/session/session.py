@@ -19,6 +19,7 @@ from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
 from memkv.session.answering import OnText, answer, read, settle
 from memkv.session.opening import AIM, open_cache, token_bytes
+from memkv.session.page_fault import SHARE, bring_back
 from memkv.session.records import Draft, Reply
 from memkv.snapshot import CacheSnapshot
 from memkv.snapshot_file import to_buffers
@@ -44,6 +45,7 @@ class Session:
         strategy: compaction strategy: truncate, summary, pinned, pinned+summary.
         codec: how the cache is stored at rest: identity, fp8, int8, int4 and others (see `memkv.compress`).
         system: system prompt of a new session.
+        recall: bring text that left the context back before a message that touches it (logged as `recalled`).
         rebuild: read the stored text again where the stored cache belongs to another model, instead of raising.
         progress: called with (tokens done, tokens in all) while text is read again.
         Options left out keep what the session was made with.
@@ -65,10 +67,11 @@ class Session:
         strategy: str | None = None,
         codec: str | None = None,
         system: str | None = None,
+        recall: bool = True,
         rebuild: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        self.model, self.tenant, self.name = model, tenant, name
+        self.model, self.tenant, self.name, self.recall = model, tenant, name, recall
         stored = tenant.session(name) if tenant.exists(name) else None
         before = stored.settings if stored else {}
         asked = before.get("context_budget", DEFAULT_BUDGET) if context_budget is None else context_budget
@@ -146,6 +149,8 @@ class Session:
         has_read = tuple(draft.items)
         if self._pending_system:
             draft.add("system", "system", self._pending_system)
+        if self.recall:
+            self._recall(draft, text)
         draft.add("message", "user", text)
         answered = answer(self.model, draft, has_read, on_text, max_new_tokens, sampling, progress)
         if answered.interrupted and not answered.text.strip():
@@ -312,6 +317,14 @@ class Session:
             },
         )
         return Compaction(found.items, before, after, found.ledger)
+
+    def _recall(self, draft: Draft, text: str) -> None:
+        """Put what the message touches, and the context no longer holds, before it."""
+        taken = draft.live.size().payload + self.model.profile.at(len(self.model.chat.encode(text)) + SMALLEST_EXCHANGE)
+        free = min(int(SHARE * self.context_budget), self.context_budget - taken)
+        for found in bring_back(self.model, self.tenant, self.name, tuple(draft.items), text, free):
+            draft.log("recalled", {"memory": draft.free_n, "from": found.n, "score": found.score})
+            draft.add("recalled", "", found.text, sources=(found.n,))
 
     def _pinned_by_hand(self) -> list[Item]:
         """Rules that a user pinned, also those that no compaction has put into the context yet."""

@@ -191,10 +191,10 @@ def test_an_adapter_of_another_model_is_named(tmp_path):
 
 def test_calibration_comes_from_beside_the_adapter(tmp_path):
     assert load_calibration(tmp_path) == Calibration()
-    (tmp_path / "ledger.json").write_text('{"bias": 0.0, "noted": 0.0, "held": 0.0, "declared": 0.0}')
-    assert load_calibration(tmp_path).probability(Evidence((), 0.0, 0.0, True)) == 0.5
-    (tmp_path / "ledger.json").write_text('{"slope": 1.0}')
-    with pytest.raises(ConfigError, match="slope"):
+    (tmp_path / "ledger.json").write_text('{"slope": 0.0, "intercept": 0.0}')
+    assert load_calibration(tmp_path).probability(Evidence((), 0.0, 0.0)) == 0.5
+    (tmp_path / "ledger.json").write_text('{"curve": 1.0}')
+    with pytest.raises(ConfigError, match="curve"):
         load_calibration(tmp_path)
     (tmp_path / "ledger.json").write_text("not json")
     with pytest.raises(ConfigError, match=r"ledger\.json"):
