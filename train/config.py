@@ -107,6 +107,7 @@ class Grpo:
         stages: one after the other; a list in YAML.
         refresh: steps after which the states are made anew by the policy as it is then.
         episodes: conversations that each refresh plays.
+        watched: conversations of dev families that are played too, to see how it goes.
         groups: states of one optimizer step.
         answers: to each state.
         temperature: of sampling.
@@ -121,6 +122,7 @@ class Grpo:
     stages: tuple[Stage, ...] = ()
     refresh: int = 20
     episodes: int = 48
+    watched: int = 16
     groups: int = 4
     answers: int = 8
     temperature: float = 0.9

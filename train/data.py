@@ -1,4 +1,4 @@
-"""`python -m train.data`: compactions to learn from. Conversations of the evaluation's generator, train families only.
+"""Compactions to learn from. Conversations of the evaluation's generator, train families only.
 
 A conversation is read window by window, as `TrainedSummary` reads it: memory and new messages in, memory out. Each
 window is one state (`train.states`), one row to train on. The questions are never in what the policy reads.
@@ -6,6 +6,7 @@ window is one state (`train.states`), one row to train on. The questions are nev
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,10 +18,10 @@ from rich.progress import track
 
 from eval.generate import DOMAINS, WORDS_PER_TOKEN, generate
 from eval.generate import Config as Conversation
-from eval.scenarios import Scenario, Turn, read_scenarios, to_message
+from eval.scenarios import Scenario, Split, Turn, read_scenarios, to_message
 from memkv.compaction.notes import NO_CHANGE, Count, windows
 from memkv.errors import ConfigError
-from train.states import State, oracle, targets_of
+from train.states import Row, State, oracle, targets_of
 from train.truth import Standing, askable, standings
 
 Write = Callable[[State], str]  # a policy: from a state to its answer
@@ -82,7 +83,7 @@ class Episode:
         )
 
 
-def conversations(config: Config) -> list[Scenario]:
+def conversations(config: Config, split: Split = "train") -> list[Scenario]:
     """The conversations, in order of their seeds.
 
     Raises:
@@ -96,7 +97,7 @@ def conversations(config: Config) -> list[Scenario]:
         tokens, rules = rng.randint(*config.tokens), rng.randint(*config.rules)
         pair = len(found) // 2
         shape = Conversation(tokens=tokens, rounds=1, rules=rules, never=NEVER, probes=2 * (rules + NEVER))
-        found += generate(DOMAINS[pair % len(DOMAINS)], "train", config.seed, pair, shape)
+        found += generate(DOMAINS[pair % len(DOMAINS)], split, config.seed, pair, shape)
     return found[: config.episodes]
 
 
@@ -120,6 +121,16 @@ def episode(scenario: Scenario, config: Config) -> Episode:
     return Episode(scenario, parts, room, tuple(found))
 
 
+def held_out(config: Config, count: int, processes: int = 1) -> list[Episode]:
+    """Episodes of the dev families, always the same ones: to watch, never to learn from.
+
+    Raises:
+        ConfigError: see `conversations`.
+    """
+    watched = dataclasses.replace(config, episodes=count, seed=0, scenarios=None)
+    return read_all(conversations(watched, "dev"), watched, processes)
+
+
 def episodes(config: Config, processes: int = 1) -> list[Episode]:
     """All conversations as episodes.
 
@@ -133,6 +144,11 @@ def episodes(config: Config, processes: int = 1) -> list[Episode]:
             f"Scenarios of the split {foreign[0]!r} cannot be trained on",
             "Generate some: python -m eval.generate --split train.",
         )
+    return read_all(found, config, processes)
+
+
+def read_all(found: Sequence[Scenario], config: Config, processes: int) -> list[Episode]:
+    """Conversations as episodes, in order."""
     make = partial(episode, config=config)
     if processes == 1:
         return [make(scenario) for scenario in track(found, "Reading conversations", transient=True)]
@@ -140,7 +156,7 @@ def episodes(config: Config, processes: int = 1) -> list[Episode]:
         return list(track(pool.map(make, found), "Reading conversations", len(found), transient=True))
 
 
-def follow(one: Episode, answer: Write, count: Count, how: str) -> Iterator[tuple[State, str]]:
+def follow(one: Episode, answer: Write, count: Count, how: str) -> Iterator[Row]:
     """The states of an episode when `answer` writes the notes, and what it wrote."""
     notes: tuple[str, ...] = ()
     for fold in range(len(one.windows)):
@@ -150,13 +166,13 @@ def follow(one: Episode, answer: Write, count: Count, how: str) -> Iterator[tupl
         notes = tuple(note.text for note in state.after(written, count)[2])
 
 
-def oracle_rows(found: Sequence[Episode], count: Count) -> Iterator[tuple[State, str]]:
+def oracle_rows(found: Sequence[Episode], count: Count) -> Iterator[Row]:
     """States on the oracle's own way, with its answers."""
     for one in found:
         yield from follow(one, lambda state: oracle(state, count), count, "oracle")
 
 
-def thinned(rows: Sequence[tuple[State, str]], quiet: float, seed: int) -> list[tuple[State, str]]:
+def thinned(rows: Sequence[Row], quiet: float, seed: int) -> list[Row]:
     """Rows in any order, with at most a share `quiet` of those in which nothing is to be done."""
     rng = random.Random(seed)
     busy = [row for row in rows if row[1] != NO_CHANGE]

@@ -9,9 +9,8 @@ again to go on after an interruption; the trajectory is the same.
 from __future__ import annotations
 
 import dataclasses
-import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,25 +18,22 @@ from typing import Any
 import torch
 import tyro
 from datasets import Dataset
-from peft import PeftModel
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
 
 from memkv import HybridModel
-from memkv.compaction.notes import Count
 from memkv.errors import ConfigError, MemkvError
-from train.config import Config, Stage, load_config
-from train.data import episodes
-from train.policy import Base, Writer, load_base, save_adapter, trained_adapter
+from train.config import Config, load_config
+from train.playing import PART, Segment, play, segments, watch
+from train.policy import Writer, load_base, save_adapter, trained_adapter
+from train.progress import use_bar
 from train.rewards import Reward, Terms, Weights
-from train.rollout import rollout, survival
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run
-from train.states import State, from_line, oracle, read, save, to_line
+from train.states import State, from_line, read, save, to_line
 
-PART = "grpo"
 TERMS = tuple(field.name for field in dataclasses.fields(Weights))
-COSTS = ("false", "stale", "padding", "overflow")
+COSTS = ("false_rules", "stale_rules", "padding", "overflow")
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,6 @@ class Options:
         config: YAML file, as configs/policy.yaml.
         out: folder of the run; the warm start in it is where this begins.
         start: another adapter to begin with.
-        episodes: of the data, fewer than the configuration says, to try things out.
     """
 
     config: Path = Path("configs/policy.yaml")
@@ -68,35 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"The trained adapter is in {adapter}")
 
 
-@dataclass(frozen=True)
-class Segment:
-    """Steps between two refreshes of the states.
-
-    Attributes:
-        first, last: steps of the whole run, the first not yet done, the last included.
-    """
-
-    stage: Stage
-    first: int
-    last: int
-
-    @property
-    def name(self) -> str:
-        """For files."""
-        return f"states-{self.first:05}"
-
-
-def segments(config: Config) -> Iterator[Segment]:
-    """All segments of all stages, in order."""
-    done = 0
-    for stage in config.grpo.stages:
-        end = done + stage.steps
-        while done < end:
-            last = min(done + config.grpo.refresh, end)
-            yield Segment(stage, done, last)
-            done = last
-
-
 def run(config: Config, out: Path, start: Path | None, console: Console) -> Path:
     """All segments that are not done yet; returns the adapter's folder.
 
@@ -112,18 +78,24 @@ def run(config: Config, out: Path, start: Path | None, console: Console) -> Path
     reader = HybridModel.from_pretrained(
         config.model, dtype=getattr(torch, config.machine.dtype), device=config.machine.device
     )
-    model: PeftModel | None = None
     for segment in segments(config):
-        reached = step_of(folder.checkpoint(PART))
-        if reached >= segment.last:
-            continue
-        base = load_base(config.model, config.machine.dtype, config.machine.device)
-        model = trained_adapter(base, warm)
-        pool = states(config, base, model, segment, folder, console)
-        model = reinforce(config, base, model, reader, segment, pool, folder)
-    assert model is not None
-    save_adapter(model, folder.part(PART) / ADAPTER)
+        if step_of(folder.checkpoint(PART)) < segment.last:
+            file = folder.part(PART) / f"states-{segment.first:05}.jsonl"
+            if not file.exists():
+                save(file, play(config, now(config, folder, warm), segment, folder, console))
+            reinforce(config, warm, reader, segment, list(read(file)), folder)
+    player = now(config, folder, warm)
+    watch(config, player, sum(stage.steps for stage in config.grpo.stages), folder, console)
+    save_adapter(player.model, folder.part(PART) / ADAPTER)
     return folder.part(PART) / ADAPTER
+
+
+def now(config: Config, folder: RunFolder, warm: Path) -> Writer:
+    """The policy as the last checkpoint has it; before the first, the warm start."""
+    checkpoint = folder.checkpoint(PART)
+    base = load_base(config.model, config.machine.dtype, config.machine.device)
+    model = trained_adapter(base, Path(checkpoint) if checkpoint else warm)
+    return Writer(model, base, config.machine.batch, config.machine.max_answer)
 
 
 def warm_start(folder: RunFolder, config: Config) -> Path:
@@ -145,61 +117,6 @@ def warm_start(folder: RunFolder, config: Config) -> Path:
 def step_of(checkpoint: str | None) -> int:
     """Optimizer steps behind a checkpoint."""
     return int(Path(checkpoint).name.rpartition("-")[2]) if checkpoint else 0
-
-
-def states(
-    config: Config, base: Base, model: PeftModel, segment: Segment, folder: RunFolder, console: Console
-) -> list[State]:
-    """The segment's states: from its file, or played now by the policy as the last checkpoint has it."""
-    file = folder.part(PART) / f"{segment.name}.jsonl"
-    if file.exists():
-        return list(read(file))
-    if checkpoint := folder.checkpoint(PART):
-        model.load_adapter(checkpoint, "now", is_trainable=False)
-        model.set_adapter("now")
-    count = base.counter()
-    writer = Writer(model, base, config.machine.batch, config.machine.max_answer)
-    data = dataclasses.replace(
-        config.data, episodes=config.grpo.episodes, seed=config.data.seed + 100_000 + segment.first
-    )
-    found = episodes(data, config.machine.processes)
-    paths = rollout(found, writer.answers, count, f"step-{segment.first}", segment.stage.folds)
-    reached = survival(paths)
-    folder.log(PART, {"kind": "rollout", "step": segment.first, **dataclasses.asdict(reached)})
-    console.print(
-        f"step {segment.first} ({segment.stage.name}): {reached.survived:.0%} survive, {reached.false:.1%} false",
-        highlight=False,
-    )
-    reward = Reward(count)
-    pool = worth_learning(
-        [(step.state, step.answer) for path in paths for step in path], reward, count, config.grpo.easy, segment.first
-    )
-    wanted = (segment.last - segment.first) * config.grpo.groups
-    chosen = [pool[index % len(pool)] for index in range(max(wanted, config.grpo.groups))]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    save(partial, chosen)
-    partial.replace(file)
-    if "now" in model.peft_config:
-        model.delete_adapter("now")
-        model.set_adapter("default")
-    return chosen
-
-
-def worth_learning(
-    rows: Sequence[tuple[State, str]], reward: Reward, count: Count, easy: float, seed: int
-) -> list[State]:
-    """States in which the greedy answer was worse than the oracle's, and a share of the others, in any order.
-
-    A group in which all answers are perfect has no differences, and nothing can be learned from it.
-    """
-    rng = random.Random(seed)
-    hard = [state for state, answer in rows if reward.total(state, answer) < reward.total(state, oracle(state, count))]
-    rest = [state for state, _ in rows if state not in hard]
-    rng.shuffle(rest)
-    kept = [*hard, *rest[: max(1, round(easy * len(rows)))]]
-    rng.shuffle(kept)
-    return kept
 
 
 def reward_functions(reward: Reward) -> list[Callable[..., list[float]]]:
@@ -243,16 +160,12 @@ class StopAt(TrainerCallback):
 
 
 def reinforce(
-    config: Config,
-    base: Base,
-    model: PeftModel,
-    reader: HybridModel,
-    segment: Segment,
-    pool: Sequence[State],
-    folder: RunFolder,
-) -> PeftModel:
+    config: Config, warm: Path, reader: HybridModel, segment: Segment, pool: Sequence[State], folder: RunFolder
+) -> None:
     """The segment's steps, from the last checkpoint on. TRL keeps a copy of the warm start for the KL divergence."""
     grpo, machine = config.grpo, config.machine
+    base = load_base(config.model, machine.dtype, machine.device)
+    model = trained_adapter(base, warm)
     prompt = base.prompter()
     dataset = Dataset.from_list([{"prompt": prompt(state), "state": to_line(state)} for state in pool])
     reward = Reward(base.counter(), reader)
@@ -286,8 +199,8 @@ def reinforce(
         processing_class=base.tokenizer,
         callbacks=[Curves(folder, PART, grpo.patience), StopAt(segment.last)],
     )
+    use_bar(trainer, segment.stage.name)
     trainer.train(resume_from_checkpoint=folder.checkpoint(PART))
-    return model
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ class Weights:
     survival: float = 1.0
     behaviour: float = 0.5
     calibration: float = 0.25
-    false: float = 0.5
-    stale: float = 0.5
+    false_rules: float = 0.5
+    stale_rules: float = 0.5
     padding: float = 0.5
     overflow: float = 0.5
 
@@ -48,8 +48,8 @@ class Terms:
         survival: reachable rules that the notes say rightly.
         behaviour: mean probability of the right option after the notes, less that after nothing.
         calibration: one less the Brier score of the declared losses.
-        false: lines that claim a rule that does not hold.
-        stale: amended rules whose old value is still claimed.
+        false_rules: lines that claim a rule that does not hold.
+        stale_rules: amended rules whose old value is still claimed.
         padding: share of the notes' tokens beyond what the rules that they say rightly take in the user's words:
             filler, the same rule twice, messages copied whole.
         overflow: tokens beyond the room, as a share of it.
@@ -59,8 +59,8 @@ class Terms:
     survival: float
     behaviour: float
     calibration: float
-    false: float
-    stale: float
+    false_rules: float
+    stale_rules: float
     padding: float
     overflow: float
 
@@ -83,7 +83,12 @@ class Reward:
         """The sum that a policy is trained on."""
         terms, w = self.terms(state, answer), self.weights
         gained = w.survival * terms.survival + w.behaviour * terms.behaviour + w.calibration * terms.calibration
-        lost = w.false * terms.false + w.stale * terms.stale + w.padding * terms.padding + w.overflow * terms.overflow
+        lost = (
+            w.false_rules * terms.false_rules
+            + w.stale_rules * terms.stale_rules
+            + w.padding * terms.padding
+            + w.overflow * terms.overflow
+        )
         return gained - lost
 
     def _terms(self, state: State, answer: str) -> Terms:
@@ -102,8 +107,8 @@ class Reward:
             survival=gate * (len(right) / len(reachable) if reachable else 1.0),
             behaviour=gate * self._behaviour(state, lines),
             calibration=gate * (1 - brier(written.losses, reachable, right)),
-            false=false_lines(lines, state.targets),
-            stale=sum(verdicts[t.rule.id] == "stale" for t in amended) / len(amended) if amended else 0.0,
+            false_rules=false_lines(lines, state.targets),
+            stale_rules=sum(verdicts[t.rule.id] == "stale" for t in amended) / len(amended) if amended else 0.0,
             padding=padded(
                 lines, [t.wording for t in state.targets if t.wording and is_kept(verdicts[t.rule.id])], self.count
             ),

@@ -23,12 +23,13 @@ from memkv.errors import MemkvError
 from train.config import Config, Machine, load_config
 from train.data import episodes, oracle_rows, thinned
 from train.policy import Base, Writer, load_base, new_adapter, save_adapter, trained_adapter
+from train.progress import use_bar
 from train.rewards import Reward
 from train.rollout import rollout, survival
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run
-from train.states import State
+from train.states import Row, State, read_rows, save_rows
 
-WARM = "warm"
+WARM, ROWS = "warm", "rows.jsonl"
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,25 @@ def run(config: Config, out: Path, console: Console) -> Path:
         if folder.done(part):
             continue
         base = load_base(config.model, config.machine.dtype, config.machine.device)
-        if number == 0:
-            model = new_adapter(base, config.lora, config.seed)
-            rows = oracle_answers(config, base)
-        else:
-            model = trained_adapter(base, folder.part(parts[number - 1]) / ADAPTER)
-            rows = best_answers(config, base, model, number, folder, console)
+        model = (
+            trained_adapter(base, folder.part(parts[number - 1]) / ADAPTER)
+            if number
+            else new_adapter(base, config.lora, config.seed)
+        )
+        cached = folder.part(part) / ROWS
+        if not cached.exists():
+            made = (
+                best_answers(config, base, model, number, folder, console) if number else oracle_answers(config, base)
+            )
+            save_rows(cached, made)
+        rows = list(read_rows(cached))
         console.print(f"{part}: {len(rows)} rows", highlight=False)
         imitate(config, base, model, rows, folder, part)
         save_adapter(model, folder.part(part) / ADAPTER)
     return folder.part(parts[-1]) / ADAPTER
 
 
-def oracle_answers(config: Config, base: Base) -> list[tuple[State, str]]:
+def oracle_answers(config: Config, base: Base) -> list[Row]:
     """Rows of the oracle; windows in which nothing happens are thinned out."""
     count = base.counter()
     found = episodes(config.data, config.machine.processes)
@@ -90,7 +97,7 @@ def oracle_answers(config: Config, base: Base) -> list[tuple[State, str]]:
 
 def best_answers(
     config: Config, base: Base, model: PeftModel, number: int, folder: RunFolder, console: Console
-) -> list[tuple[State, str]]:
+) -> list[Row]:
     """Rows of the policy's own: the best of several answers to each of its own states, if good enough."""
     count, reward = base.counter(), Reward(base.counter())
     writer = Writer(model, base, config.machine.batch, config.machine.max_answer)
@@ -121,9 +128,7 @@ def best_answers(
     return thinned(good, config.sft.quiet, config.seed)
 
 
-def imitate(
-    config: Config, base: Base, model: PeftModel, rows: Sequence[tuple[State, str]], folder: RunFolder, part: str
-) -> None:
+def imitate(config: Config, base: Base, model: PeftModel, rows: Sequence[Row], folder: RunFolder, part: str) -> None:
     """Supervised training on (state, answer) rows; only the answer is learned."""
     prompt = base.prompter()
     eos = base.tokenizer.eos_token
@@ -154,6 +159,7 @@ def imitate(
         processing_class=base.tokenizer,
         callbacks=[Curves(folder, part)],
     )
+    use_bar(trainer, part)
     trainer.train(resume_from_checkpoint=folder.checkpoint(part))
 
 

@@ -77,6 +77,9 @@ class State:
         return written, whole, truncate(whole, self.room, count)
 
 
+Row = tuple[State, str]  # and what was, or should be, written in answer
+
+
 def targets_of(now: Sequence[Standing], notes: Sequence[str], before: Sequence[Standing]) -> tuple[Target, ...]:
     """Standings as targets: reachable are those in the notes with their value, and those that the messages changed."""
     kept = text_survival(as_text(notes), [standing.rule for standing in now]).verdicts
@@ -166,10 +169,21 @@ def _within_room(
 
 
 def save(path: Path, states: Iterable[State]) -> None:
-    """Write one JSON object a line."""
-    with open(path, "w", encoding="utf-8") as file:
-        for state in states:
-            file.write(to_line(state) + "\n")
+    """Write one JSON object a line, whole or not at all."""
+    _write(path, (to_line(state) for state in states))
+
+
+def save_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write states and answers, one pair a line, whole or not at all."""
+    _write(path, (json.dumps({"answer": answer, "state": to_line(state)}) for state, answer in rows))
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    """Into place at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    partial.replace(path)
 
 
 def to_line(state: State) -> str:
@@ -186,7 +200,7 @@ def from_line(line: str, where: str = "state") -> State:
     try:
         data = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{where}: {error}", "Make the data again: python -m train.data.") from error
+        raise ConfigError(f"{where}: {error}", "Delete the file; it is made again.") from error
     state: State = build(State, data, where)
     return state
 
@@ -197,8 +211,28 @@ def read(path: Path) -> Iterator[State]:
     Raises:
         ConfigError: unreadable, or a line that is no state; the message names it.
     """
+    yield from (from_line(line, where) for where, line in _lines(path))
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """States and answers of a file.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    for where, line in _lines(path):
+        try:
+            data = json.loads(line)
+            state, answer = data["state"], str(data["answer"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{where} is no row: {error}", "Delete the file; it is made again.") from error
+        yield from_line(state, where), answer
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Lines with the place where they stand."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Cannot read {path}: {error}", "Make it: python -m train.data.") from error
-    yield from (from_line(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip())
+        raise ConfigError(f"Cannot read {path}: {error}", "Delete the file; it is made again.") from error
+    yield from ((f"{path}:{number}", line) for number, line in enumerate(lines, 1) if line.strip())

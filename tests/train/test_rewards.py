@@ -39,7 +39,7 @@ def honest(state: State) -> float:
 
 def test_the_oracle_gets_every_term(state):
     assert REWARD.terms(state, oracle(state, words)) == Terms(
-        gate=1, survival=1, behaviour=0, calibration=1, false=0, stale=0, padding=0, overflow=0
+        gate=1, survival=1, behaviour=0, calibration=1, false_rules=0, stale_rules=0, padding=0, overflow=0
     )
 
 
@@ -100,7 +100,7 @@ def test_one_declaration_about_everything_is_about_nothing(state):
 def test_a_rule_that_was_never_said(state):
     never = next(target for target in state.targets if target.rule.id.startswith("n"))
     answer = f"{oracle(state, words)}\n+ {never.rule.text}"
-    assert REWARD.terms(state, answer).false > 0
+    assert REWARD.terms(state, answer).false_rules > 0
     assert REWARD.total(state, answer) < honest(state)
 
 
@@ -125,5 +125,5 @@ def test_an_old_value_costs(state):
         for state, _ in follow(one, lambda state: oracle(state, words), words, "oracle")
         if any(t.rule.old_value is not None and t.wording and t.reachable for t in state.targets)
     ]
-    stale = [REWARD.terms(state, NO_CHANGE).stale for state in changed]
+    stale = [REWARD.terms(state, NO_CHANGE).stale_rules for state in changed]
     assert max(stale) > 0
