@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from memkv.compaction.base import content_words
 
 STEM = 6  # letters by which words are compared: approve, approves, approved
-TOUCHES = 0.5  # share of the question's weight that a sentence must hold
+TOUCHES = 0.5  # share of the question's weight that a sentence must hold, times the probability that it was lost
+FEWEST = 2  # words that a sentence must share with the question
 LONGEST = 96  # tokens of one stretch
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -39,7 +40,7 @@ class Stretch:
 
 
 def touched(question: str, gone: Sequence[Gone], room: int, count: Callable[[str], int]) -> list[Stretch]:
-    """The stretches that `question` touches, best first, as many as fit `room` tokens.
+    """The stretches that `question` touches, in the order in which they were said: the best that fit `room` tokens.
 
     Args:
         question: what is asked.
@@ -52,24 +53,26 @@ def touched(question: str, gone: Sequence[Gone], room: int, count: Callable[[str
     if not asked or not parts:
         return []
     seen = Counter(stem for _, sentence in parts for stem in stems(sentence))
-    weight = {stem: math.log(1 + len(parts) / (1 + seen[stem])) for stem in asked}
+    # Words that stand nowhere in what was lost say nothing of it: "could you please ...".
+    weight = {stem: math.log(1 + len(parts) / seen[stem]) for stem in asked if seen[stem]}
     total = sum(weight.values())
     ranked: list[tuple[float, Gone, str]] = []
     for each, sentence in parts:
-        share = sum(weight[stem] for stem in asked & stems(sentence)) / total
-        if share >= TOUCHES:
-            ranked.append((share * each.lost, each, sentence))
+        shared = weight.keys() & stems(sentence)
+        score = each.lost * sum(weight[stem] for stem in shared) / total if len(shared) >= FEWEST else 0.0
+        if score >= TOUCHES:
+            ranked.append((score, each, sentence))
     ranked.sort(key=lambda found: (-found[0], -found[1].n))
     chosen: list[Stretch] = []
     left = room
     for score, each, sentence in ranked:
-        if score <= 0 or any(stretch.n == each.n and sentence in stretch.text for stretch in chosen):
+        if any(stretch.n == each.n and sentence in stretch.text for stretch in chosen):
             continue
         text = around(each.text, sentence, min(left, LONGEST), count)
         if text:
             chosen.append(Stretch(each.n, text, round(score, 4)))
             left -= count(text)
-    return chosen
+    return sorted(chosen, key=lambda stretch: stretch.n)  # what was said last stands nearest to the question
 
 
 def stems(text: str) -> set[str]:

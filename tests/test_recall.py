@@ -37,9 +37,20 @@ def test_what_is_surely_still_in_the_notes_stays_where_it_is():
     assert found("Where are interview notes kept, which folder?", Gone(1, FOLDERS, 0.0)) == []
 
 
-def test_what_is_more_likely_lost_comes_first():
+def test_what_is_more_likely_lost_comes_first_where_there_is_room_for_one():
     question = "Where are interview notes kept, which folder?"
-    assert found(question, Gone(1, FOLDERS, 0.2), Gone(2, FOLDERS, 0.9)) == [2, 1]
+    assert found(question, Gone(1, FOLDERS, 0.9), Gone(2, FOLDERS, 0.6), room=20) == [1]
+    assert found(question, Gone(1, FOLDERS, 0.2), Gone(2, FOLDERS, 0.9)) == [2]
+
+
+def test_what_was_said_last_stands_nearest_to_the_question():
+    question = "Where are interview notes kept, which folder?"
+    assert found(question, Gone(5, FOLDERS, 0.8), Gone(2, FOLDERS, 0.9)) == [2, 5]
+
+
+def test_polite_words_do_not_hide_what_a_question_is_about():
+    question = "Could you perhaps quickly remind somebody forgetful where interview notes belong?"
+    assert found(question, Gone(1, FOLDERS, 1.0)) == [1]
 
 
 def test_no_more_than_there_is_room_for():

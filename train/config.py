@@ -64,7 +64,6 @@ class Sft:
         rejection_epochs: over its rows.
         best_of: answers to each state.
         temperature: of all but the first, which is greedy.
-        good_enough: survival of an answer that is imitated, at least.
         save_steps: optimizer steps between checkpoints.
     """
 
@@ -78,7 +77,6 @@ class Sft:
     rejection_epochs: float = 1.0
     best_of: int = 4
     temperature: float = 0.8
-    good_enough: float = 1.0
     save_steps: int = 25
 
 
@@ -89,7 +87,8 @@ class Stage:
     Attributes:
         name: of the stage.
         steps: optimizer steps.
-        folds: compactions of a conversation that its states come from, at most; None for all.
+        folds: compactions in a row that the policy plays, from notes that are right, anywhere in a conversation; None
+            plays it from its beginning to its end.
         weights: of the reward's terms.
     """
 
@@ -130,7 +129,7 @@ class Grpo:
     warmup: int = 5
     beta: float = 0.02
     easy: float = 0.25
-    patience: int = 10
+    patience: int = 20
     save_steps: int = 10
 
 
@@ -171,6 +170,8 @@ def check(config: Config, where: str) -> None:
         raise ConfigError(f"{where}: groups times answers is no multiple of grpo_batch", "Correct one of them.")
     if config.grpo.answers < 2:
         raise ConfigError(f"{where}: a group of {config.grpo.answers} answers has no differences", "Use 2 or more.")
+    if not config.grpo.stages:
+        raise ConfigError(f"{where}: grpo.stages is empty", "Give one or more, as in configs/policy.yaml.")
     for stage in config.grpo.stages:
         if stage.steps < 1 or config.grpo.refresh < 1:
             raise ConfigError(f"{where}: stage {stage.name!r} has no steps", "Give 1 or more.")

@@ -18,9 +18,12 @@ from rich.progress import track
 
 from eval.generate import DOMAINS, WORDS_PER_TOKEN, generate
 from eval.generate import Config as Conversation
+from eval.making.family import families
 from eval.scenarios import Scenario, Split, Turn, read_scenarios, to_message
 from memkv.compaction.notes import NO_CHANGE, Count, windows
+from memkv.compaction.trained import MOST_ROOM
 from memkv.errors import ConfigError
+from memkv.turns import Message
 from train.states import Row, State, oracle, targets_of
 from train.truth import Standing, askable, standings
 
@@ -94,10 +97,12 @@ def conversations(config: Config, split: Split = "train") -> list[Scenario]:
     rng = random.Random(f"{config.seed}/conversations")
     found: list[Scenario] = []
     while len(found) < config.episodes:
-        tokens, rules = rng.randint(*config.tokens), rng.randint(*config.rules)
         pair = len(found) // 2
+        domain = DOMAINS[pair % len(DOMAINS)]
+        most = min(config.rules[1], len(families(domain, split)) - NEVER)
+        tokens, rules = rng.randint(*config.tokens), rng.randint(min(config.rules[0], most), most)
         shape = Conversation(tokens=tokens, rounds=1, rules=rules, never=NEVER, probes=2 * (rules + NEVER))
-        found += generate(DOMAINS[pair % len(DOMAINS)], split, config.seed, pair, shape)
+        found += generate(domain, split, config.seed, pair, shape)
     return found[: config.episodes]
 
 
@@ -112,12 +117,12 @@ def episode(scenario: Scenario, config: Config) -> Episode:
     messages = [to_message(turn) for turn in scenario.turns]
     cut = windows(messages, rng.randint(*config.window), estimated)
     tokens = sum(estimated(message["content"]) for message in messages)
-    room = max(SMALLEST_ROOM, round(rng.choice(config.room) * tokens))
+    room = min(MOST_ROOM, max(SMALLEST_ROOM, round(rng.choice(config.room) * tokens)))
     found: list[tuple[Standing, ...]] = []
     for number in range(len(cut)):
-        so_far = [message for window in cut[: number + 1] for message in window]
+        so_far = [Message(role=p.role, content=p.text) for window in cut[: number + 1] for p in window]
         found.append(tuple(standings(scenario, so_far, found[-1] if found else ())))
-    parts = tuple(tuple(Turn(m["role"], m["content"]) for m in window) for window in cut)  # type: ignore[arg-type]
+    parts = tuple(tuple(Turn(piece.role, piece.text) for piece in window) for window in cut)  # type: ignore[arg-type]
     return Episode(scenario, parts, room, tuple(found))
 
 

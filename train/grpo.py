@@ -25,11 +25,12 @@ from trl import GRPOConfig, GRPOTrainer
 from memkv import HybridModel
 from memkv.errors import ConfigError, MemkvError
 from train.config import Config, load_config
+from train.machine import prepare
 from train.playing import PART, Segment, play, segments, watch
 from train.policy import Writer, load_base, save_adapter, trained_adapter
 from train.progress import use_bar
 from train.rewards import Reward, Terms, Weights
-from train.run_folder import ADAPTER, Curves, RunFolder, open_run
+from train.run_folder import ADAPTER, Curves, RunFolder, open_run, step_of
 from train.states import State, from_line, read, save, to_line
 
 TERMS = tuple(field.name for field in dataclasses.fields(Weights))
@@ -72,6 +73,7 @@ def run(config: Config, out: Path, start: Path | None, console: Console) -> Path
         TrainingDiverged: see `train.run_folder`.
     """
     folder = open_run(out, config)
+    prepare(config.machine)
     if folder.done(PART):
         return folder.part(PART) / ADAPTER
     warm = start or warm_start(folder, config)
@@ -79,7 +81,8 @@ def run(config: Config, out: Path, start: Path | None, console: Console) -> Path
         config.model, dtype=getattr(torch, config.machine.dtype), device=config.machine.device
     )
     for segment in segments(config):
-        if step_of(folder.checkpoint(PART)) < segment.last:
+        checkpoint = folder.checkpoint(PART)
+        if checkpoint is None or step_of(Path(checkpoint)) < segment.last:
             file = folder.part(PART) / f"states-{segment.first:05}.jsonl"
             if not file.exists():
                 save(file, play(config, now(config, folder, warm), segment, folder, console))
@@ -112,11 +115,6 @@ def warm_start(folder: RunFolder, config: Config) -> Path:
             f"Train it: python -m train.sft --out {folder.path}, or name one with --start.",
         )
     return folder.part(name) / ADAPTER
-
-
-def step_of(checkpoint: str | None) -> int:
-    """Optimizer steps behind a checkpoint."""
-    return int(Path(checkpoint).name.rpartition("-")[2]) if checkpoint else 0
 
 
 def reward_functions(reward: Reward) -> list[Callable[..., list[float]]]:
@@ -167,11 +165,18 @@ def reinforce(
     base = load_base(config.model, machine.dtype, machine.device)
     model = trained_adapter(base, warm)
     prompt = base.prompter()
-    dataset = Dataset.from_list([{"prompt": prompt(state), "state": to_line(state)} for state in pool])
+    # One list for the whole run, of which this segment's steps read their own stretch: so that a trainer that resumes,
+    # and skips what it has read, comes out at the same row as one that was never stopped.
+    rows = [{"prompt": prompt(state), "state": to_line(state)} for state in pool]
+    steps = sum(stage.steps for stage in grpo.stages)
+    dataset = Dataset.from_list(
+        [rows[(i - segment.first * grpo.groups) % len(rows)] for i in range(steps * grpo.groups)]
+    )
     reward = Reward(base.counter(), reader)
     arguments = GRPOConfig(
         output_dir=str(folder.part(PART)),
-        max_steps=sum(stage.steps for stage in grpo.stages),
+        max_steps=steps,
+        shuffle_dataset=False,
         per_device_train_batch_size=machine.grpo_batch,
         gradient_accumulation_steps=grpo.groups * grpo.answers // machine.grpo_batch,
         num_generations=grpo.answers,
@@ -185,6 +190,7 @@ def reinforce(
         scale_rewards="none",
         reward_weights=[getattr(segment.stage.weights, name) for name in TERMS],
         logging_steps=1,
+        logging_nan_inf_filter=False,
         save_steps=grpo.save_steps,
         save_total_limit=2,
         seed=config.seed,

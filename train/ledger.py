@@ -24,7 +24,7 @@ from eval.figures.knowing import bins
 from eval.rows import Row
 from eval.running.row_file import read_rows
 from eval.scenarios import Scenario, read_scenarios
-from memkv.compaction.declare import FILE, Calibration
+from memkv.compaction.declare import FILE, Calibration, load_calibration
 from memkv.errors import ConfigError, MemkvError
 
 FEWEST = 40  # rules; below that a curve means nothing
@@ -38,7 +38,7 @@ class Options:
     Attributes:
         run: folder of an evaluation on dev scenarios.
         adapter: folder of the adapter; `ledger.json` is written there.
-        system: name of the policy in the rows; by default the only one that declares probabilities of its own.
+        system: name of the policy in the rows.
         chart: SVG or PNG file to draw.
     """
 
@@ -66,8 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MemkvError as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
         sys.exit(1)
-    (options.adapter / FILE).write_text(json.dumps(dataclasses.asdict(curve)) + "\n", encoding="utf-8")
     before, after = np.array(found.probabilities), calibrated(found, curve)
+    # The rows were made with the curve that is there already, so the new one goes on top of it.
+    whole = composed(load_calibration(options.adapter), curve)
+    (options.adapter / FILE).write_text(json.dumps(dataclasses.asdict(whole)) + "\n", encoding="utf-8")
     truth = np.array(found.survived)
     print(
         f"{len(truth)} rules, {truth.mean():.0%} of them survive; AUROC {roc_auc_score(truth, before):.2f}; "
@@ -110,6 +112,12 @@ def fit(found: Declared) -> Calibration:
     odds = log_odds(np.array(found.probabilities))[:, None]
     model = LogisticRegression(C=100.0).fit(odds, np.array(found.survived))
     return Calibration(round(float(model.coef_[0, 0]), 4), round(float(model.intercept_[0]), 4))
+
+
+def composed(first: Calibration, second: Calibration) -> Calibration:
+    """One curve that does what two do one after the other."""
+    slope = round(second.slope * first.slope, 4)
+    return Calibration(slope, round(second.slope * first.intercept + second.intercept, 4))
 
 
 def calibrated(found: Declared, curve: Calibration) -> np.ndarray:

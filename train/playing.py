@@ -49,13 +49,12 @@ def play(config: Config, writer: Writer, segment: Segment, folder: RunFolder, co
         config.data, episodes=config.grpo.episodes, seed=config.data.seed + OWN_SEEDS + segment.first
     )
     found = episodes(data, config.machine.processes)
-    paths = rollout(found, writer.answers, count, f"step-{segment.first}", segment.stage.folds)
+    paths = rollout(found, writer.answers, count, f"step-{segment.first}", segment.stage.folds, segment.first)
     folder.log(PART, {"kind": "rollout", "step": segment.first, **dataclasses.asdict(survival(paths))})
     watch(config, writer, segment.first, folder, console)
     rows = [(step.state, step.answer) for path in paths for step in path]
-    pool = worth_learning(rows, Reward(count), count, config.grpo.easy, segment.first)
-    wanted = max(1, segment.last - segment.first) * config.grpo.groups
-    return [pool[index % len(pool)] for index in range(wanted)]
+    pool = worth_learning(rows, Reward(count, weights=segment.stage.weights), count, config.grpo.easy, segment.first)
+    return pool[: (segment.last - segment.first) * config.grpo.groups]
 
 
 def watch(config: Config, writer: Writer, step: int, folder: RunFolder, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from memkv import pretrained
 from memkv.compaction.notes import Count
-from memkv.errors import ModelUnavailable
+from memkv.errors import ModelUnavailable, UnsupportedModel
 from memkv.turns import ChatFormat
 from train.states import State
 
@@ -57,12 +58,21 @@ def load_base(name: str, dtype: str, device: str) -> Base:
 
     Raises:
         ModelUnavailable: see `memkv.pretrained.load`.
+        UnsupportedModel: its tokenizer adds tokens of its own.
     """
     model, tokenizer = pretrained.load(name, dtype=getattr(torch, dtype), device=device)
     model.requires_grad_(False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
+    # The chat template writes the first token itself; a tokenizer that adds another would train on what is never read.
+    if tokenizer("")["input_ids"]:
+        tokenizer.add_bos_token = tokenizer.add_eos_token = False
+    if tokenizer("")["input_ids"]:
+        raise UnsupportedModel(
+            f"The tokenizer of {name} adds tokens of its own to every text",
+            "Use a model whose tokenizer can be told not to.",
+        )
     return Base(model, tokenizer)
 
 
@@ -99,11 +109,13 @@ def trained_adapter(base: Base, folder: Path) -> PeftModel:
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
     """Write the adapter in bf16, whole or not at all."""
-    model.save_pretrained(str(folder), selected_adapters=["default"])
-    weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(folder / WEIGHTS).items()}
-    partial = folder / f"{WEIGHTS}.partial"
-    save_file(weights, partial, metadata={"format": "pt"})
-    partial.replace(folder / WEIGHTS)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(str(partial), selected_adapters=["default"])
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(partial / WEIGHTS).items()}
+    save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
 
 
 class Writer:

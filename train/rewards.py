@@ -8,6 +8,7 @@ compaction alone: what the notes and the new messages held, not what was lost be
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,7 +34,7 @@ class Weights:
     survival: float = 1.0
     behaviour: float = 0.5
     calibration: float = 0.25
-    false_rules: float = 0.5
+    false_rules: float = 1.5
     stale_rules: float = 0.5
     padding: float = 0.5
     overflow: float = 0.5
@@ -48,7 +49,7 @@ class Terms:
         survival: reachable rules that the notes say rightly.
         behaviour: mean probability of the right option after the notes, less that after nothing.
         calibration: one less the Brier score of the declared losses.
-        false_rules: lines that claim a rule that does not hold.
+        false_rules: lines that claim a rule that does not hold, for each rule that could be kept.
         stale_rules: amended rules whose old value is still claimed.
         padding: share of the notes' tokens beyond what the rules that they say rightly take in the user's words:
             filler, the same rule twice, messages copied whole.
@@ -95,9 +96,8 @@ class Reward:
         """Every term of one answer."""
         written, whole, kept = state.after(answer, self.count)
         lines = [note.text for note in kept]
-        found = text_survival(as_text(lines), [target.rule for target in state.targets]).verdicts
+        verdicts = read_notes(lines, state.targets)
         reachable = [target for target in state.targets if target.reachable]
-        verdicts = {rule: reading.verdict for rule, reading in found.items()}
         right = {target.rule.id for target in reachable if is_kept(verdicts[target.rule.id])}
         amended = [t for t in reachable if t.rule.old_value is not None]
         n_written = len(written.edits) + len(written.losses) + len(written.malformed)
@@ -107,7 +107,7 @@ class Reward:
             survival=gate * (len(right) / len(reachable) if reachable else 1.0),
             behaviour=gate * self._behaviour(state, lines),
             calibration=gate * (1 - brier(written.losses, reachable, right)),
-            false_rules=false_lines(lines, state.targets),
+            false_rules=min(1.0, false_lines(lines, state.targets) / max(1, len(reachable))),
             stale_rules=sum(verdicts[t.rule.id] == "stale" for t in amended) / len(amended) if amended else 0.0,
             padding=padded(
                 lines, [t.wording for t in state.targets if t.wording and is_kept(verdicts[t.rule.id])], self.count
@@ -146,11 +146,23 @@ class Reward:
         return found
 
 
-def false_lines(lines: Sequence[str], targets: Sequence[Target]) -> float:
-    """Share of the lines that claim a rule that does not hold."""
+def read_notes(lines: Sequence[str], targets: Sequence[Target]) -> dict[str, str]:
+    """Rule -> verdict of what the notes say of it, as the evaluation reads it.
+
+    A rule that holds until a day is only kept with the day: without it the note would be false once the day has passed.
+    """
+    text = as_text(lines)
+    found = {rule: said.verdict for rule, said in text_survival(text, [t.rule for t in targets]).verdicts.items()}
+    dated = [t.rule for t in targets if t.rule.type == "expiring" and is_kept(found[t.rule.id])]
+    past = text_survival(text, [dataclasses.replace(rule, status="expired") for rule in dated]).verdicts
+    return {**found, **{rule: "distorted" for rule, said in past.items() if is_claimed(said.verdict)}}
+
+
+def false_lines(lines: Sequence[str], targets: Sequence[Target]) -> int:
+    """Number of lines that claim a rule that does not hold."""
     over = [target.rule for target in targets if not target.wording]
     found = [text_survival(as_text([line]), over).verdicts.values() for line in lines]
-    return sum(any(is_claimed(said.verdict) for said in each) for each in found) / len(lines) if lines else 0.0
+    return sum(any(is_claimed(said.verdict) for said in each) for each in found)
 
 
 def padded(lines: Sequence[str], said: Sequence[str], count: Count) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from rich.progress import track
 
-from eval.scorers import text_survival
-from memkv.compaction.notes import Count, as_text
-from train.data import Episode
-from train.states import State
+from memkv.compaction.notes import Count
+from train.data import Episode, follow
+from train.rewards import read_notes
+from train.states import State, oracle
 
 WriteAll = Callable[[Sequence[State]], list[str]]
 
@@ -25,18 +27,34 @@ class Step:
 
 
 def rollout(
-    found: Sequence[Episode], write: WriteAll, count: Count, how: str, most_folds: int | None = None
+    found: Sequence[Episode], write: WriteAll, count: Count, how: str, folds: int | None = None, seed: int = 0
 ) -> list[list[Step]]:
-    """Every episode to its end or `most_folds` windows; the n-th windows of all are answered together."""
+    """Every episode from beginning to end; the n-th windows of all are answered together.
+
+    With `folds` only so many windows of each, from a place drawn with `seed` on, with the oracle's notes of before: so
+    that what is played is like the whole conversation, amendments and full notes included.
+    """
+    rng = random.Random(seed)
+    starts = [0 if folds is None else rng.randint(0, max(0, len(one.windows) - folds)) for one in found]
+    notes = [notes_before(one, start, count) for one, start in zip(found, starts, strict=True)]
     paths: list[list[Step]] = [[] for _ in found]
-    longest = max((len(one.windows) for one in found), default=0)
-    for fold in track(range(min(longest, most_folds or longest)), "Compacting", transient=True):
-        going = [index for index, one in enumerate(found) if fold < len(one.windows)]
-        states = [found[i].state(fold, paths[i][-1].notes if paths[i] else (), how) for i in going]
+    ends = [len(one.windows) if folds is None else start + folds for one, start in zip(found, starts, strict=True)]
+    lengths = [min(end, len(one.windows)) - start for one, start, end in zip(found, starts, ends, strict=True)]
+    for step in track(range(max(lengths, default=0)), "Compacting", transient=True):
+        going = [index for index, length in enumerate(lengths) if step < length]
+        states = [found[i].state(starts[i] + step, notes[i], how) for i in going]
         for index, state, answer in zip(going, states, write(states), strict=True):
-            notes = tuple(note.text for note in state.after(answer, count)[2])
-            paths[index].append(Step(state, answer, notes))
+            notes[index] = tuple(note.text for note in state.after(answer, count)[2])
+            paths[index].append(Step(state, answer, notes[index]))
     return paths
+
+
+def notes_before(one: Episode, fold: int, count: Count) -> tuple[str, ...]:
+    """The oracle's notes before window `fold`."""
+    notes: tuple[str, ...] = ()
+    for state, answer in islice(follow(one, lambda state: oracle(state, count), count, "oracle"), fold):
+        notes = tuple(note.text for note in state.after(answer, count)[2])
+    return notes
 
 
 @dataclass(frozen=True)
@@ -61,9 +79,9 @@ def survival(paths: Sequence[Sequence[Step]]) -> Survival:
     right = claimed = false = amended = stale = rules = 0
     for path in paths:
         targets = path[-1].state.targets
-        found = text_survival(as_text(path[-1].notes), [target.rule for target in targets]).verdicts
+        verdicts = read_notes(path[-1].notes, targets)
         for target in targets:
-            verdict = found[target.rule.id].verdict
+            verdict = verdicts[target.rule.id]
             claimed += verdict != "absent"
             if target.wording:
                 rules += 1

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from memkv.errors import ConfigError, MemkvError
 
@@ -35,8 +34,9 @@ class RunFolder:
         return (self.part(name) / ADAPTER / "adapter_model.safetensors").exists()
 
     def checkpoint(self, name: str) -> str | None:
-        """The last checkpoint of a part."""
-        return get_last_checkpoint(str(self.part(name))) if self.part(name).is_dir() else None
+        """The last whole checkpoint of a part; the trainer writes its state last."""
+        found = [path.parent for path in self.part(name).glob("checkpoint-*/trainer_state.json")]
+        return str(max(found, key=step_of)) if found else None
 
     def log(self, part: str, record: dict[str, Any]) -> None:
         """Add one line to the curves."""
@@ -49,7 +49,7 @@ class RunFolder:
         if not path.exists():
             return []
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return list({(each["part"], each.get("kind"), each["step"]): each for each in records}.values())
+        return list({(each["part"], each["kind"], each["step"]): each for each in records}.values())
 
 
 def open_run(path: Path, config: Any) -> RunFolder:
@@ -73,6 +73,11 @@ def open_run(path: Path, config: Any) -> RunFolder:
             )
     kept.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
     return RunFolder(path)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Optimizer steps behind a checkpoint."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 class Curves(TrainerCallback):
@@ -102,11 +107,13 @@ class Curves(TrainerCallback):
             TrainingDiverged: see the class.
         """
         numbers = {key: value for key, value in (logs or {}).items() if isinstance(value, (int, float))}
+        if "loss" not in numbers:
+            return  # the account of the whole run at its end
         for name in ("loss", "grad_norm", "kl"):
             if not math.isfinite(numbers.get(name, 0.0)):
                 raise TrainingDiverged(
                     f"{name} is {numbers[name]} at step {state.global_step}",
-                    f"The last good checkpoint is in {self.folder.part(self.part)}; lower learning_rate.",
+                    f"{self._kept()} Go on from it with a lower learning_rate and another --out.",
                 )
         self.folder.log(self.part, {"kind": "train", "step": state.global_step, **numbers})
         silent = numbers.get("frac_reward_zero_std", 0.0) >= 1.0
@@ -114,6 +121,9 @@ class Curves(TrainerCallback):
         if self.patience and self.without_signal >= self.patience:
             raise TrainingDiverged(
                 f"all answers of every group got the same reward for {self.without_signal} steps",
-                f"The last good checkpoint is in {self.folder.part(self.part)}; raise temperature, or look at what it "
-                "writes.",
+                f"{self._kept()} Look at what it writes; go on with a higher temperature and another --out.",
             )
+
+    def _kept(self) -> str:
+        """Where the last good checkpoint is."""
+        return f"The last good checkpoint is {self.folder.checkpoint(self.part)}."

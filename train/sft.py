@@ -22,14 +22,16 @@ from trl import SFTConfig, SFTTrainer
 from memkv.errors import MemkvError
 from train.config import Config, Machine, load_config
 from train.data import episodes, oracle_rows, thinned
+from train.machine import prepare
 from train.policy import Base, Writer, load_base, new_adapter, save_adapter, trained_adapter
 from train.progress import use_bar
 from train.rewards import Reward
 from train.rollout import rollout, survival
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run
-from train.states import Row, State, read_rows, save_rows
+from train.states import Row, State, oracle, read_rows, save_rows
 
 WARM, ROWS = "warm", "rows.jsonl"
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def run(config: Config, out: Path, console: Console) -> Path:
         TrainingDiverged: see `train.run_folder`.
     """
     folder = open_run(out, config)
+    prepare(config.machine)
     parts = [WARM, *(f"best-{number}" for number in range(1, config.sft.rejection_rounds + 1))]
     for number, part in enumerate(parts):
         if folder.done(part):
@@ -83,7 +86,10 @@ def run(config: Config, out: Path, console: Console) -> Path:
             save_rows(cached, made)
         rows = list(read_rows(cached))
         console.print(f"{part}: {len(rows)} rows", highlight=False)
-        imitate(config, base, model, rows, folder, part)
+        if rows:
+            imitate(config, base, model, rows, folder, part)
+        else:
+            console.print("No answer was as good as the oracle's, so there is nothing to imitate.", style="yellow")
         save_adapter(model, folder.part(part) / ADAPTER)
     return folder.part(parts[-1]) / ADAPTER
 
@@ -98,7 +104,7 @@ def oracle_answers(config: Config, base: Base) -> list[Row]:
 def best_answers(
     config: Config, base: Base, model: PeftModel, number: int, folder: RunFolder, console: Console
 ) -> list[Row]:
-    """Rows of the policy's own: the best of several answers to each of its own states, if good enough."""
+    """Rows of the policy's own: the best of several answers to each of its states, if as good as the oracle's."""
     count, reward = base.counter(), Reward(base.counter())
     writer = Writer(model, base, config.machine.batch, config.machine.max_answer)
     data = dataclasses.replace(
@@ -124,7 +130,11 @@ def best_answers(
         f"best of {config.sft.best_of}: {reached.survived:.0%} survive, {reached.false:.1%} false", highlight=False
     )
     steps = [step for path in paths for step in path]
-    good = [(s.state, s.answer) for s in steps if reward.terms(s.state, s.answer).survival >= config.sft.good_enough]
+    good = [
+        (s.state, s.answer)
+        for s in steps
+        if reward.total(s.state, s.answer) >= reward.total(s.state, oracle(s.state, count)) - ROUNDING
+    ]
     return thinned(good, config.sft.quiet, config.seed)
 
 
@@ -146,6 +156,7 @@ def imitate(config: Config, base: Base, model: PeftModel, rows: Sequence[Row], f
         max_length=None,
         train_sampling_strategy="group_by_length",
         logging_steps=1,
+        logging_nan_inf_filter=False,
         save_steps=config.sft.save_steps,
         save_total_limit=1,
         seed=config.seed,

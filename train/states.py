@@ -15,6 +15,7 @@ from memkv.compaction.notes import (
     Edit,
     Loss,
     Note,
+    Piece,
     Written,
     apply,
     as_text,
@@ -68,7 +69,7 @@ class State:
 
     def prompt(self, count: Count) -> list[Message]:
         """What the policy reads."""
-        return prompt(self.notes, [Message(role=t.role, content=t.text) for t in self.turns], self.room, count)
+        return prompt(self.notes, [Piece(0, turn.role, turn.text) for turn in self.turns], self.room, count)
 
     def after(self, answer: str, count: Count) -> tuple[Written, tuple[Note, ...], tuple[Note, ...]]:
         """The answer as edits, the notes that it makes, and those of them that fit the room."""
@@ -135,7 +136,8 @@ def _right_in(line: str, targets: Sequence[Target]) -> set[str]:
 def _by_place(state: State, targets: Sequence[Target]) -> list[Target]:
     """Targets in the order in which the messages say them."""
     text = "\n".join(turn.text for turn in state.turns)
-    return sorted(targets, key=lambda target: text.find(target.wording[12:]))
+    # Without its first letter, which is made a capital where a lead was taken off.
+    return sorted(targets, key=lambda target: text.find(target.wording[1:]))
 
 
 def _within_room(

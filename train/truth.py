@@ -28,12 +28,10 @@ class Standing:
     Attributes:
         rule: as of now: `active` with the value that holds, or `never` where none does.
         wording: the sentence that says it, without "By the way:"; empty where nothing holds.
-        taken_back: it was said before and does not hold any more.
     """
 
     rule: Rule
     wording: str
-    taken_back: bool = False
 
 
 def standings(scenario: Scenario, messages: Sequence[Message], before: Sequence[Standing] = ()) -> list[Standing]:
@@ -49,8 +47,7 @@ def standing_of(rule: Rule, text: str, before: Standing | None) -> Standing:
     reading = said(text, read, transcript=True)
     value = {"right": rule.statement.value, "stale": rule.old_value}.get(reading.verdict)
     if value is None or rule.status not in ONCE_OURS:
-        was = before is not None and (before.wording != "" or before.taken_back)
-        return Standing(dataclasses.replace(rule, status="never", old_value=None), "", taken_back=was)
+        return Standing(dataclasses.replace(rule, status="never", old_value=None), "")
     now = with_value(read, value)
     changed = before is not None and before.wording and before.rule.statement.value != value
     old = before.rule.statement.value if changed else before.rule.old_value if before is not None else None

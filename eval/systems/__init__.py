@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from eval.systems.base import Case, Limits, Memory, Spent, System
 from eval.systems.bm25 import BM25
@@ -20,6 +19,7 @@ from eval.systems.recency import Recency
 from eval.systems.registry import Registry
 from eval.systems.summary import PromptedSummary
 from eval.systems.trained import TrainedPolicy
+from memkv.compaction import TRAINED
 from memkv.errors import ConfigError
 
 __all__ = ["SYSTEMS", "Case", "Limits", "Memory", "Spent", "System", "system"]
@@ -34,18 +34,13 @@ SYSTEMS: dict[str, Callable[[], System]] = {
     "registry": Registry,
     "registry+summary": partial(PromptedSummary, pin_rules=True),
     "extraction summary": ExtractionSummary,
-    "notes": partial(TrainedPolicy, None),
+    "notes": partial(TrainedPolicy, "notes"),
     "sampled summary": partial(PromptedSummary, SAMPLED),
     "curated": Curated,
     "memory file": MemoryFile,
     "dense": Dense,
     "bm25": BM25,
     "hybrid": Hybrid,
-}
-# These take the folder of an adapter behind their name: `trained build/train/policy/grpo/adapter`.
-POLICIES: dict[str, Callable[[Path], System]] = {
-    "trained": TrainedPolicy,
-    "pinned+trained": partial(TrainedPolicy, pin_rules=True),
 }
 # These take the size of their chunks in tokens behind their name: `hybrid 32`.
 RETRIEVAL: dict[str, Callable[[int], System]] = {"dense": Dense, "bm25": BM25, "hybrid": Hybrid}
@@ -54,8 +49,8 @@ RETRIEVAL: dict[str, Callable[[int], System]] = {"dense": Dense, "bm25": BM25, "
 def system(name: str) -> System:
     """The system of that name.
 
-    One of `SYSTEMS`, a retrieval with another chunk size (`dense 32`), a trained policy with its adapter (`trained
-    FOLDER`), or a stored cache (`exact restore`, `int4`, `snapkv+int4` ...).
+    One of `SYSTEMS`, a retrieval with another chunk size (`dense 32`), a trained policy by the folder of its
+    adapter (`trained:FOLDER`), or a stored cache (`exact restore`, `int4`, `snapkv+int4` ...).
 
     Raises:
         ConfigError: there is none; the known ones are named.
@@ -65,9 +60,9 @@ def system(name: str) -> System:
     kind, _, size = name.partition(" ")
     if kind in RETRIEVAL and size.isdecimal() and int(size) > 0:
         return RETRIEVAL[kind](int(size))
-    if kind in POLICIES and size:
-        return POLICIES[kind](Path(size))
+    if name.partition(":")[0] in TRAINED:
+        return TrainedPolicy(name)
     if name.partition("+")[0] in KV_NAMES:
         return StoredCache(name)
-    known = ", ".join([*SYSTEMS, *POLICIES, *KV_NAMES])
+    known = ", ".join([*SYSTEMS, *(f"{kind}:FOLDER" for kind in TRAINED), *KV_NAMES])
     raise ConfigError(f"There is no system {name!r}", f"Known: {known}, and chains of codecs like snapkv+int4.")

@@ -1,29 +1,26 @@
-"""The trained policy: memkv's own `trained`, notes that an adapter of the model edits after each chunk."""
+"""A trained policy: memkv's own `trained`, notes that an adapter of the model edits after each chunk."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from eval.systems.base import Case, Limits, Memory
 from eval.systems.rounds import compact_rounds
-from memkv.compaction.trained import TrainedSummary
+from memkv.compaction import strategy
 
 
 class TrainedPolicy:
     """Notes in the room that the budget leaves, then the newest messages.
 
     Args:
-        adapter: folder of the adapter; None asks the model as it is.
-        pin_rules: let the registry's sentences compete with the notes.
+        name: of memkv's strategy: `trained:FOLDER`, or `notes`, the same asked of the model as it is.
     """
 
     budgeted = True
     sampled = False
 
-    def __init__(self, adapter: Path | None, pin_rules: bool = False) -> None:
-        self.strategy = TrainedSummary(adapter, pin_rules)
-        self.name = self.strategy.name
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._strategy = strategy(name)
 
     def remember(self, case: Case, limits: Limits) -> Memory:
         """See `System.remember`."""
-        return compact_rounds(case, limits, self.strategy, reads=False)
+        return compact_rounds(case, limits, self._strategy, reads=False)

@@ -141,11 +141,10 @@ def alternating(items: Sequence[Item]) -> list[Message]:
         if item.kind != "message":
             continue
         expected = "assistant" if spoken and spoken[-1]["role"] == "user" else "user"
-        if item.role != expected:
-            spoken.append(Message(role=expected, content=FORGOTTEN))
-        text = "\n".join([RECALLED_HEADING, *recalled, "", item.text]) if recalled else item.text
-        recalled = []
-        spoken.append(Message(role=item.role, content=text))
+        for role, text in ([(expected, FORGOTTEN)] if item.role != expected else []) + [(item.role, item.text)]:
+            if recalled and role == "user":
+                text, recalled = "\n".join([RECALLED_HEADING, *recalled, "", text]), []
+            spoken.append(Message(role=role, content=text))
     return spoken
 
 

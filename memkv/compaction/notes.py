@@ -70,10 +70,10 @@ class Note:
     changed: bool = False
 
 
-def prompt(notes: Sequence[str], turns: Sequence[Message], room: int, count: Count) -> list[Message]:
+def prompt(notes: Sequence[str], window: Sequence[Piece], room: int, count: Count) -> list[Message]:
     """What the policy reads: the notes, numbered, how many tokens they may take and take now, and the new messages."""
     numbered = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, 1)) or NO_NOTES
-    spoken = "\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns)
+    spoken = "\n".join(f"{piece.role.capitalize()}: {piece.text}" for piece in window)
     text = f"Notes ({size(notes, count)} of {room} tokens):\n{numbered}\n\nNew messages:\n{spoken}"
     return [Message(role="system", content=INSTRUCTION), Message(role="user", content=text)]
 
@@ -162,22 +162,31 @@ def as_text(notes: Sequence[str]) -> str:
     return "\n".join(f"{BULLET}{note}" for note in notes)
 
 
-def windows(turns: Sequence[Message], most: int, count: Count) -> list[list[Message]]:
+@dataclass(frozen=True)
+class Piece:
+    """A message, or a part of a long one. `turn` is the index of the message."""
+
+    turn: int
+    role: str
+    text: str
+
+
+def windows(turns: Sequence[Message], most: int, count: Count) -> list[list[Piece]]:
     """Messages in portions of at most `most` tokens, which a policy reads one after the other.
 
     Portions begin with a user's message where they can; a message longer than `most` is cut at lines, then at
     sentences, then at words.
     """
-    found: list[list[Message]] = []
+    found: list[list[Piece]] = []
     held = 0
-    for turn in turns:
+    for index, turn in enumerate(turns):
         for piece in pieces(turn["content"], most, count):
             tokens = count(piece)
             goes_on = turn["role"] != "user" and held + tokens <= most * 5 // 4  # an answer stays with its question
             if not found or (held + tokens > most and not goes_on):
                 found.append([])
                 held = 0
-            found[-1].append(Message(role=turn["role"], content=piece))
+            found[-1].append(Piece(index, turn["role"], piece))
             held += tokens
     return found
 

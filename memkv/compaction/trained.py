@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from blake3 import blake3
+
 from memkv.compaction.allocate import Commitment, Prices, allocate
 from memkv.compaction.base import (
     Compaction,
@@ -27,7 +29,7 @@ from memkv.turns import Message
 
 WINDOW = 320  # tokens of new messages that the policy reads at once, as in training
 MOST_ROOM = 384  # tokens of notes; it was trained on no more
-LONGEST_ANSWER = 200  # tokens
+LONGEST_ANSWER = 160  # tokens, as in training
 NEW = -1  # number of an item until it is known which ones stay
 # What share of sentences that are worded as rules bind, and of notes that are right; the first is measured on dev.
 WORDED_BINDS, NOTED_RIGHT = 0.5, 0.95
@@ -50,8 +52,8 @@ class TrainedSummary:
 
     @property
     def name(self) -> str:
-        """`trained`, or `notes` without an adapter; `pinned+` before it where sentences of the registry compete."""
-        name = "notes" if self.adapter is None else "trained"
+        """`trained:FOLDER`, or `notes` without an adapter; `pinned+` before it where the registry competes."""
+        name = "notes" if self.adapter is None else f"trained:{self.adapter}"
         return f"pinned+{name}" if self.pin_rules else name
 
     def compact(self, context: Context, aim: int, most: int) -> Compaction:
@@ -61,7 +63,7 @@ class TrainedSummary:
             ModelUnavailable: there is no such adapter, or it belongs to another model.
         """
         calibration = Calibration() if self.adapter is None else load_calibration(self.adapter)
-        room = room_for_notes(context, aim)
+        room = room_for_notes(context, aim, self.pin_rules)
         notes, losses = fold(context, self.adapter, room)
         rules = context.standing("rule")
         if self.pin_rules:
@@ -72,9 +74,10 @@ class TrainedSummary:
         return Compaction(kept.items, kept.before, kept.after, declare(context, kept.items, losses, calibration))
 
 
-def room_for_notes(context: Context, aim: int) -> int:
+def room_for_notes(context: Context, aim: int, pin_rules: bool = False) -> int:
     """Tokens that notes may take: what `aim` bytes leave beside what stands already, at most MOST_ROOM."""
-    standing = (*context.standing("system", "rule"), Item(0, "summary", "", BULLET))
+    headings = [Item(0, "summary", "", BULLET), *([Item(0, "rule", "", "")] if pin_rules else [])]
+    standing = (*context.standing("system", "rule"), *headings)
     free = aim - context.bytes_of(standing)
     profile = context.model.profile
     if profile.at(MOST_ROOM) - profile.at(0) <= free:
@@ -94,11 +97,13 @@ def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item,
         return len(chat.encode(text))
 
     notes = [note for item in context.standing("summary") for note in as_notes(item)]
-    covered = max((source for note in notes for source in note.sources), default=0)
-    unread = [item for item in context.messages() if item.n > covered]
+    # A window from which nothing was noted is read again while it is in the context: that changes nothing.
+    covered = {source for note in notes for source in note.sources}
+    unread = [item for item in context.messages() if item.n not in covered]
     losses: list[Loss] = []
     with policy(model, adapter):
-        for window, sources in cut(unread, count):
+        for window in windows([Message(role=item.role, content=item.text) for item in unread], WINDOW, count):
+            sources = tuple(dict.fromkeys(unread[piece.turn].n for piece in window))
             texts = [bare(note) for note in notes]
             written = parse(write(model, prompt(texts, window, room, count)), len(notes))
             after = [itemize(note, notes, sources) for note in apply(texts, written)]
@@ -132,20 +137,9 @@ def itemize(note: Note, before: Sequence[Item], sources: tuple[int, ...]) -> Ite
     old = before[note.before - 1] if note.before is not None else None
     if old is not None and not note.changed:
         return old
-    made_from = dict.fromkeys([*(old.sources if old is not None else ()), *sources])
+    before_that = () if old is None else (*old.sources, *([] if old.n == NEW else [old.n]))
+    made_from = dict.fromkeys([*before_that, *sources])
     return Item(NEW, "summary", "", BULLET + note.text, tuple(made_from))
-
-
-def cut(unread: Sequence[Item], count: Count) -> Iterator[tuple[list[Message], tuple[int, ...]]]:
-    """Windows of messages, each with the numbers of the items it comes from."""
-    position = 0
-    for window in windows([Message(role=item.role, content=item.text) for item in unread], WINDOW, count):
-        sources: dict[int, None] = {}
-        for piece in window:
-            while piece["content"] not in unread[position].text:
-                position += 1
-            sources[unread[position].n] = None
-        yield window, tuple(sources)
 
 
 def write(model: HybridModel, messages: Sequence[Message]) -> str:
@@ -166,7 +160,7 @@ def policy(model: HybridModel, adapter: Path | None) -> Iterator[None]:
     if adapter is None:
         yield
         return
-    name = adapter.name
+    name = f"{adapter.name}-{blake3(str(adapter.resolve()).encode()).hexdigest(8)}"  # two folders may share a name
     if not model.has_adapter(name):
         model.load_adapter(adapter, name)
     with model.with_adapter(name):
@@ -223,7 +217,7 @@ def _entry(
     if item.n in numbers or item.kind not in ("summary", "message"):
         return entry_of(item, after, item.n in numbers)
     if item.kind == "summary":
-        heirs = tuple(note.n for note in notes if note.n > item.n and set(item.sources) <= set(note.sources))
+        heirs = tuple(note.n for note in notes if item.n in note.sources)
         lost = any(loss.topic == bare(item) for loss in losses)
         gone = LedgerEntry(item.n, "store_only" if lost else "dropped", (), 0.0, 0.0)
         overlap = word_overlap(item.text, " ".join(note.text for note in notes if note.n in heirs))

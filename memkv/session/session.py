@@ -13,13 +13,13 @@ from memkv.compaction import strategy as strategy_by_name
 from memkv.compress import Chain, Identity, KVCompressor
 from memkv.compress import codec as codec_by_name
 from memkv.config import format_bytes, parse_bytes
-from memkv.errors import BudgetExceeded, DidNotShrink, InvalidInput, UnsupportedModel
+from memkv.errors import BudgetExceeded, DidNotShrink, InvalidInput, MemkvError, UnsupportedModel
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
 from memkv.session.answering import OnText, answer, read, settle
-from memkv.session.opening import AIM, open_cache, token_bytes
-from memkv.session.page_fault import SHARE, bring_back
+from memkv.session.opening import AIM, open_cache, token_bytes, tokens_within
+from memkv.session.page_fault import bring_back
 from memkv.session.records import Draft, Reply
 from memkv.snapshot import CacheSnapshot
 from memkv.snapshot_file import to_buffers
@@ -32,6 +32,7 @@ DEFAULT_CODEC = "identity"
 SMALLEST_EXCHANGE = 64  # tokens
 # Positions kept free after every turn, so that a strategy can still ask the model for a summary of all it has read.
 RESERVE = 320  # tokens
+RECALLED_SHARE = 0.125  # of the context budget that may be spent on what one message brings back
 
 
 class Session:
@@ -150,7 +151,7 @@ class Session:
         if self._pending_system:
             draft.add("system", "system", self._pending_system)
         if self.recall:
-            self._recall(draft, text)
+            self._recall(draft, text, max_new_tokens)
         draft.add("message", "user", text)
         answered = answer(self.model, draft, has_read, on_text, max_new_tokens, sampling, progress)
         if answered.interrupted and not answered.text.strip():
@@ -282,7 +283,7 @@ class Session:
         """Compact after a turn. A turn is never lost over it: a compaction that fails is logged and told."""
         try:
             self._compact(draft, int(AIM * self.context_budget), self.context_budget, None)
-        except (DidNotShrink, BudgetExceeded) as error:
+        except MemkvError as error:
             draft.log("compaction_failed", {"reason": type(error).__name__, "error": str(error)})
 
     def _compact(self, draft: Draft, aim: int, most: int, strategy: str | None) -> Compaction:
@@ -318,11 +319,14 @@ class Session:
         )
         return Compaction(found.items, before, after, found.ledger)
 
-    def _recall(self, draft: Draft, text: str) -> None:
-        """Put what the message touches, and the context no longer holds, before it."""
-        taken = draft.live.size().payload + self.model.profile.at(len(self.model.chat.encode(text)) + SMALLEST_EXCHANGE)
-        free = min(int(SHARE * self.context_budget), self.context_budget - taken)
-        for found in bring_back(self.model, self.tenant, self.name, tuple(draft.items), text, free):
+    def _recall(self, draft: Draft, text: str, max_new_tokens: int) -> None:
+        """Put what the message touches, and the context no longer holds, before it, as far as there is room."""
+        read = len(draft.live) + len(self.model.chat.encode(text)) + SMALLEST_EXCHANGE
+        free = min(RECALLED_SHARE * self.context_budget, self.context_budget - self.model.profile.at(read))
+        room = tokens_within(self.model, self.model.profile.at(0) + int(free)) if free > 0 else 0
+        if self.model.max_tokens is not None:
+            room = min(room, self.model.max_tokens - read - max_new_tokens - RESERVE)
+        for found in bring_back(self.model, self.tenant, self.name, tuple(draft.items), text, room):
             draft.log("recalled", {"memory": draft.free_n, "from": found.n, "score": found.score})
             draft.add("recalled", "", found.text, sources=(found.n,))
 

@@ -86,7 +86,7 @@ def test_reading_is_the_inverse_of_writing(changed, added, lost):
 
 
 def test_the_prompt_names_room_and_notes_but_never_more_than_the_messages():
-    messages = prompt(NOTES[:1], said("Hello.", "Good day."), 40, words)
+    messages = prompt(NOTES[:1], windows(said("Hello.", "Good day."), 99, words)[0], 40, words)
     assert [message["role"] for message in messages] == ["system", "user"]
     text = messages[1]["content"]
     assert text.startswith("Notes (7 of 40 tokens):\n1. Headlines have at most nine words.")
@@ -104,10 +104,10 @@ def test_what_does_not_fit_is_cut_from_the_end():
 def test_windows_hold_every_word_in_order_and_stay_near_their_size(lengths, most):
     turns = said(*[" ".join(f"w{i}x{j}" for j in range(n)) for i, n in enumerate(lengths)])
     found = windows(turns, most, words)
-    assert " ".join(piece["content"] for window in found for piece in window).split() == [
+    assert " ".join(piece.text for window in found for piece in window).split() == [
         word for turn in turns for word in turn["content"].split()
     ]
-    assert all(sum(words(piece["content"]) for piece in window) <= most * 5 // 4 for window in found)
+    assert all(sum(words(piece.text) for piece in window) <= most * 5 // 4 for window in found)
 
 
 def test_an_answer_stays_with_its_question_where_it_nearly_fits():
@@ -117,7 +117,7 @@ def test_an_answer_stays_with_its_question_where_it_nearly_fits():
 
 def test_a_long_page_is_cut_at_its_lines_first():
     page = "\n".join(f"Line {number} of the page." for number in range(6))
-    pieces = [piece["content"] for window in windows(said(page), 12, words) for piece in window]
+    pieces = [piece.text for window in windows(said(page), 12, words) for piece in window]
     assert all(piece.startswith("Line") and piece.endswith("page.") for piece in pieces)
 
 
