@@ -18,7 +18,7 @@ from eval.systems.none import NoMemory
 from eval.systems.recency import Recency
 from eval.systems.registry import Registry
 from eval.systems.summary import PromptedSummary
-from eval.systems.trained import TrainedPolicy
+from eval.systems.trained import RECALL, TrainedPolicy
 from memkv.compaction import TRAINED
 from memkv.errors import ConfigError
 
@@ -60,7 +60,7 @@ def system(name: str) -> System:
     kind, _, size = name.partition(" ")
     if kind in RETRIEVAL and size.isdecimal() and int(size) > 0:
         return RETRIEVAL[kind](int(size))
-    if name.partition(":")[0] in TRAINED:
+    if name.partition(":")[0].removesuffix(RECALL) in TRAINED:
         return TrainedPolicy(name)
     if name.partition("+")[0] in KV_NAMES:
         return StoredCache(name)

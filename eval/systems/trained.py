@@ -6,12 +6,15 @@ from eval.systems.base import Case, Limits, Memory
 from eval.systems.rounds import compact_rounds
 from memkv.compaction import strategy
 
+RECALL = "+recall"
+
 
 class TrainedPolicy:
     """Notes in the room that the budget leaves, then the newest messages.
 
     Args:
-        name: of memkv's strategy: `trained:FOLDER`, or `notes`, the same asked of the model as it is.
+        name: of memkv's strategy: `trained:FOLDER`, or `notes`, the same asked of the model as it is; `trained+recall`
+            also brings back what a question touches and the ledger calls lost.
     """
 
     budgeted = True
@@ -19,8 +22,10 @@ class TrainedPolicy:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._strategy = strategy(name)
+        kind, colon, folder = name.partition(":")
+        self._recall = kind.endswith(RECALL)
+        self._strategy = strategy(kind.removesuffix(RECALL) + colon + folder)
 
     def remember(self, case: Case, limits: Limits) -> Memory:
         """See `System.remember`."""
-        return compact_rounds(case, limits, self._strategy, reads=False)
+        return compact_rounds(case, limits, self._strategy, reads=False, recall=self._recall)
