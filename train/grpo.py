@@ -89,7 +89,7 @@ def run(config: Config, out: Path, start: Path | None, console: Console) -> Path
             reinforce(config, warm, reader, segment, list(read(file)), folder)
     player = now(config, folder, warm)
     watch(config, player, sum(stage.steps for stage in config.grpo.stages), folder, console)
-    save_adapter(player.model, folder.part(PART) / ADAPTER)
+    save_adapter(player.model, player.base, folder.part(PART) / ADAPTER)
     return folder.part(PART) / ADAPTER
 
 

@@ -14,7 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from memkv import pretrained
 from memkv.compaction.notes import Count
+from memkv.compaction.origin import Origin, write_origin
 from memkv.errors import ModelUnavailable, UnsupportedModel
+from memkv.fingerprint import weights_hash
 from memkv.turns import ChatFormat
 from train.states import State
 
@@ -32,10 +34,17 @@ class Lora:
 
 @dataclass(frozen=True)
 class Base:
-    """The model under the adapter, with its tokenizer and chat format."""
+    """The model under the adapter, with its tokenizer and chat format.
+
+    Attributes:
+        name: as it was asked for.
+        weights: their hash, as in a `Fingerprint`.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    name: str
+    weights: str
 
     @property
     def chat(self) -> ChatFormat:
@@ -73,7 +82,7 @@ def load_base(name: str, dtype: str, device: str) -> Base:
             f"The tokenizer of {name} adds tokens of its own to every text",
             "Use a model whose tokenizer can be told not to.",
         )
-    return Base(model, tokenizer)
+    return Base(model, tokenizer, name, weights_hash(model))
 
 
 def new_adapter(base: Base, lora: Lora, seed: int) -> PeftModel:
@@ -107,13 +116,14 @@ def trained_adapter(base: Base, folder: Path) -> PeftModel:
     return model
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter in bf16, whole or not at all."""
+def save_adapter(model: PeftModel, base: Base, folder: Path) -> None:
+    """Write the adapter in bf16, with what it was trained on, whole or not at all."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(str(partial), selected_adapters=["default"])
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(partial / WEIGHTS).items()}
     save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
+    write_origin(partial, Origin(base.name, base.weights, str(base.model.dtype).removeprefix("torch.")))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 

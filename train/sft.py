@@ -90,7 +90,7 @@ def run(config: Config, out: Path, console: Console) -> Path:
             imitate(config, base, model, rows, folder, part)
         else:
             console.print("No answer was as good as the oracle's, so there is nothing to imitate.", style="yellow")
-        save_adapter(model, folder.part(part) / ADAPTER)
+        save_adapter(model, base, folder.part(part) / ADAPTER)
     return folder.part(parts[-1]) / ADAPTER
 
 

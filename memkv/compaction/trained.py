@@ -23,6 +23,7 @@ from memkv.compaction.base import (
 )
 from memkv.compaction.declare import MADE_FROM, Calibration, evidence, load_calibration
 from memkv.compaction.notes import BULLET, Count, Loss, Note, apply, parse, prompt, size, windows
+from memkv.compaction.origin import check_origin
 from memkv.compaction.pinned import pinned_rules
 from memkv.model import HybridModel
 from memkv.turns import Message
@@ -162,6 +163,7 @@ def policy(model: HybridModel, adapter: Path | None) -> Iterator[None]:
         return
     name = f"{adapter.name}-{blake3(str(adapter.resolve()).encode()).hexdigest(8)}"  # two folders may share a name
     if not model.has_adapter(name):
+        check_origin(adapter, model)
         model.load_adapter(adapter, name)
     with model.with_adapter(name):
         yield

@@ -16,6 +16,7 @@ import memkv.compaction.trained as trained
 from memkv import HybridModel, MemoryStore, Session
 from memkv.compaction import Context, Item
 from memkv.compaction.declare import Calibration, Evidence, load_calibration
+from memkv.compaction.origin import Origin, write_origin
 from memkv.compaction.trained import TrainedSummary
 from memkv.errors import ConfigError, ModelUnavailable
 
@@ -188,6 +189,19 @@ def test_an_adapter_of_another_model_is_named(tmp_path):
     with pytest.raises(ModelUnavailable, match="foreign"):
         compact(other, folder, messages(RULE, "Noted."), 4000)
     assert other.adapter is None
+
+
+def test_an_adapter_of_other_weights_is_named(model, adapter, tmp_path):
+    folder = tmp_path / "moved"
+    shutil.copytree(adapter, folder)
+    write_origin(folder, Origin("another-model", "0123456789abcdef", model.fingerprint.dtype))
+    with pytest.raises(
+        ModelUnavailable, match="trained for another-model .weights 0123456789abcdef., this is tiny-llama"
+    ):
+        compact(model, folder, messages(RULE, "Noted."), 4000)
+    (folder / "memkv.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"memkv\.json"):
+        compact(model, folder, messages(RULE, "Noted."), 4000)
 
 
 def test_calibration_comes_from_beside_the_adapter(tmp_path):
