@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from peft import PeftConfig, inject_adapter_in_model, load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError
@@ -30,7 +31,7 @@ def load_adapter(model: PreTrainedModel, path: str | Path, name: str) -> None:
         inject_adapter_in_model(config, model, name)
         model._hf_peft_config_loaded = True  # what `enable_adapters` and its like ask for
         given = {key.removeprefix("base_model.model."): tensor for key, tensor in weights.items()}
-        found = set_peft_model_state_dict(model, given, adapter_name=name)
+        found: Any = set_peft_model_state_dict(model, given, adapter_name=name)
         missing = [key for key in found.missing_keys if f".{name}." in key]
         if wrong := [*missing, *found.unexpected_keys]:
             raise ValueError(f"{len(wrong)} of its tensors do not fit this model, the first is {wrong[0]}")
