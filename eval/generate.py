@@ -181,7 +181,7 @@ def _rule(plant: Plant, twin: int, place: tuple[int, int] | None) -> Rule:
         statement=Statement(
             about=family.about,
             value=value,
-            others=tuple(other for other in family.values if other != value),
+            others=family.others(value),
             polarity=family.polarity,
             exception=plant.exempts[twin].words if plant.exempts else (),
             other_exceptions=plant.other_exceptions(twin),

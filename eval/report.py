@@ -43,12 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the report and print its table."""
     options = tyro.cli(Options, prog="python -m eval.report", args=arguments)
     try:
-        source = read_source(options.folder)
-        terminal().print(table_of(source))
-        print(f"Report: {write_from(source, options.folder)}")
+        show(options.folder)
     except MemkvError as error:
         Console(stderr=True).print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
+
+
+def show(folder: Path) -> None:
+    """Print the table, write the report, say where. Raises as `write` does."""
+    source = read_source(folder)
+    terminal().print(table_of(source))
+    print(f"Report: {write_from(source, folder)}")
 
 
 def terminal() -> Console:
@@ -74,13 +79,11 @@ def write_from(source: Source, folder: Path) -> Path:
     return folder / PAGE
 
 
-def terminal_table(folder: Path) -> Table:
-    """The main table for a terminal, at most WIDTH columns; narrower ones fold cells. Raises as `write` does."""
-    return table_of(read_source(folder))
-
-
 def table_of(source: Source) -> Table:
-    """Budgets from the tightest on, the best system first in each."""
+    """The table for a terminal, at most WIDTH columns; narrower ones fold cells.
+
+    Budgets from the tightest on, the best system first in each.
+    """
     counts = source.analysis.counts
     table = Table(
         title=f"Rules surviving, {counts.scenarios} scenarios, {counts.probes:,} probes",

@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             dry_run(options)
             sys.exit(0)
         folder, status = execute(options, notices)
-        print_report(folder)
+        from eval.report import show  # here: workers import this module too, and need no scikit-learn
+
+        show(folder)
         sys.exit(status)
     except MemkvError as error:
         notices.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
@@ -221,15 +223,6 @@ def account(folder: RunFolder, meter: Meter, notices: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-
-
-def print_report(folder: Path) -> None:
-    """The table in the terminal, and where the report is."""
-    from eval import report
-
-    source = report.read_source(folder)
-    report.terminal().print(report.table_of(source))
-    print(f"Report: {report.write_from(source, folder)}")
 
 
 def dry_run(options: Options) -> None:

@@ -25,8 +25,9 @@ Split = Literal["train", "dev", "test", "own"]
 RuleType = Literal[
     "prohibition", "obligation", "conditional", "cap", "format", "order", "authority", "preference", "expiring"
 ]
-# `never` was not said at all; of the others `active` and `superseded` (by its new value) bind on the day of asking.
+# `never` was not said at all; a `superseded` rule binds by its new value.
 Status = Literal["active", "superseded", "revoked", "expired", "scoped", "quoted", "injected", "never"]
+BINDING: frozenset[Status] = frozenset({"active", "superseded"})  # on the day of asking
 Phrasing = Literal["list", "passing", "correction", "pasted", "none"]
 ProbeKind = Literal["value", "behaviour", "exception", "existence", "generate"]
 Polarity = Literal["do", "do not"]
@@ -85,7 +86,7 @@ class Rule:
     @property
     def binds(self) -> bool:
         """Whether it holds for the user on the day of asking."""
-        return self.status in ("active", "superseded")
+        return self.status in BINDING
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from eval.prose.said import Said, said
 from eval.prose.sentences import BULLET, split
+from eval.prose.tokens import in_a_row
 from eval.scenarios import EXISTENCE_OPTIONS, Check, Rule
 from memkv.errors import InvalidInput
 
@@ -216,30 +217,21 @@ def holds(text: str, found: Sequence[str], check: Check) -> bool:
         raise InvalidInput(
             f"The check {check.kind!r} needs a text, not {check.value!r}", "Give the words it looks for."
         )
-    wanted = words_of(check.value)
-    if not wanted:  # a sign
-        sign, bare = check.value.strip(), text.strip()
-        return {
-            "starts_with": bare.startswith(sign),
-            "ends_with": bare.endswith(sign),
-            "contains": sign in bare,
-            "lacks": sign not in bare,
-        }[check.kind]
-    size = len(wanted)
+    wanted = words_of(check.value)  # none: a sign
+    size, sign, bare = len(wanted), check.value.strip(), text.strip()
     if check.kind == "starts_with":
+        if not wanted:
+            return bare.startswith(sign)
         return list(found[:size]) == wanted and WORD.match(text.lstrip(WRAPPING)) is not None
     if check.kind == "ends_with":
+        if not wanted:
+            return bare.endswith(sign)
         return list(found[-size:]) == wanted and text.rstrip(CLOSING)[-1:].isalnum()
-    inside = has(found, wanted)
+    inside = in_a_row(found, wanted) if wanted else sign in bare
     if check.kind == "lacks":
         return not inside
     # Listing every value is no way to comply.
-    return inside and not any(has(found, words_of(other)) for other in check.others)
-
-
-def has(words: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether `wanted` stand in `words`, one after the other."""
-    return any(list(words[at : at + len(wanted)]) == list(wanted) for at in range(len(words) - len(wanted) + 1))
+    return inside and not any(holds(text, found, Check("contains", other)) for other in check.others)
 
 
 def whole(check: Check) -> int:

@@ -15,6 +15,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from eval.figures.probe_table import Answered, Kept, ProbeKey, System
 from eval.figures.statistics import DRAWS, Estimate, Floats, Groups, means
+from eval.scorers import is_kept
 
 YES, NO, NOT_SURE = 0, 1, 2
 BINS = 10
@@ -252,7 +253,7 @@ def ledger_text(rules: Sequence[Kept]) -> Estimate:
     """The ledger against the text's verdicts."""
     found = [(k.declared, k.verdict) for k in rules if k.binds and k.declared is not None and k.verdict is not None]
     declared = np.array([d for d, _ in found], dtype=np.float64)
-    right = np.array([float(verdict == "right") for _, verdict in found])
+    right = np.array([float(is_kept(verdict)) for _, verdict in found])
     return auroc(declared, right, "binding rules in a ledger and a text")
 
 

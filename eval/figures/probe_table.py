@@ -140,7 +140,8 @@ def table(rows: Sequence[Row], scenarios: Sequence[Scenario]) -> Table:
         InvalidInput: a row of another scenario file, a row twice, a likelihood that is not finite.
     """
     by_id = {scenario.id: scenario for scenario in scenarios}
-    asked = {s.id: {p.id: ask(s, p) for p in s.probes} for s in scenarios if s.id in {row.scenario for row in rows}}
+    occurring = {row.scenario for row in rows}
+    asked = {s.id: {p.id: ask(s, p) for p in s.probes} for s in scenarios if s.id in occurring}
     answers: list[Answered] = []
     rules: list[Kept] = []
     seen: set[str] = set()

@@ -87,11 +87,15 @@ class Family:
     check: Check | None = None
     write: str | None = None
 
+    def others(self, value: str) -> tuple[str, ...]:
+        """The values that are not `value`."""
+        return tuple(other for other in self.values if other != value)
+
     def check_for(self, value: str) -> Check:
         """The check of an answer under the rule with `value`; only for format families."""
         assert self.check is not None
         wanted = fill(str(self.check.value), value) if self.check.value is not None else None
-        others = tuple(other for other in self.values if other != value) if self.check.kind == "contains" else ()
+        others = self.others(value) if self.check.kind == "contains" else ()
         return Check(self.check.kind, int(wanted) if wanted and self.check.kind in COUNTED else wanted, others)
 
 

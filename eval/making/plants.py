@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from eval.making.days import Calendar
 from eval.making.family import Exempt, Family, fill, lower
-from eval.scenarios import Phrasing, Status
+from eval.scenarios import BINDING, Phrasing, Status
 
 OPTIONS = 4
 FEWEST_BINDING = 3
@@ -85,7 +85,7 @@ def draw_plants(rng: random.Random, drawn: Sequence[Family], calendar: Calendar)
     """The planted rules; drawn again until enough of them bind."""
     while True:
         statuses = [_status(rng, family) for family in drawn]
-        if sum(status in ("active", "superseded") for status in statuses) >= FEWEST_BINDING:
+        if sum(status in BINDING for status in statuses) >= FEWEST_BINDING:
             break
     phrasings = [_phrasing(rng, status) for status in statuses]
     if phrasings.count("list") == 1:  # a list of one is none

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from eval.making.family import fill
 from eval.making.plants import OPTIONS, Plant
-from eval.scenarios import EXISTENCE_OPTIONS, Probe, ProbeKind
+from eval.scenarios import BINDING, EXISTENCE_OPTIONS, Probe, ProbeKind
 
 # Share of probes about never-said rules; how many binding rules are asked both whether they exist and what they say;
 # and how many of the planted rules that do not bind are asked about at most: most probes shall ask what binds.
@@ -52,7 +52,7 @@ class Question:
 
 def draw_questions(rng: random.Random, plants: Sequence[Plant], never: Sequence[Plant], count: int) -> list[Question]:
     """About `count` questions, a quarter or more about rules that were never said, in any order."""
-    binding = [plant for plant in plants if plant.status in ("active", "superseded")]
+    binding = [plant for plant in plants if plant.status in BINDING]
     others = [plant for plant in plants if plant not in binding]
     others = rng.sample(others, min(len(others), MOST_OTHERS))
     existing = rng.sample(binding, ASKED_TWICE)
@@ -73,7 +73,7 @@ def draw_questions(rng: random.Random, plants: Sequence[Plant], never: Sequence[
 
 def _existence(plant: Plant, form: str, number: int) -> Question:
     """Is there such a rule?"""
-    right = "Yes." if plant.status in ("active", "superseded") else "No."
+    right = "Yes." if plant.status in BINDING else "No."
     text = form.format(topic=plant.family.topic)
     return Question(f"e{number}-{plant.id}", plant, "existence", text, EXISTENCE_OPTIONS, (right, right))
 

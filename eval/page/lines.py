@@ -11,6 +11,7 @@ from eval.figures.knowing import Knowing
 from eval.figures.statistics import Comparison, Estimate
 from eval.running.cell import DOES_NOT_FIT
 from eval.running.endpoint import ENDPOINT
+from eval.systems import RETRIEVAL
 from eval.systems.kv import KV_NAMES
 from memkv.config import format_bytes
 
@@ -21,7 +22,6 @@ FAMILIES = {
     "cache": "stored cache",
     "reference": "reference",
 }
-RETRIEVAL = ("dense", "bm25", "hybrid")
 REFERENCES = ("none", "full", "curated")
 NOTHING = "–"
 
@@ -81,7 +81,7 @@ def family(system: str) -> str:
     """Which kind of memory it is; a function of somebody's own is text memory."""
     if system in REFERENCES or system.startswith(ENDPOINT):
         return "reference"
-    if system in RETRIEVAL:
+    if system.partition(" ")[0] in RETRIEVAL:
         return "retrieval"
     return "cache" if system.partition("+")[0] in KV_NAMES else "text"
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from eval.page.headline import ends, headline
 from eval.page.html import facts
+from eval.page.report_table import ReportTable, TableCell
 from eval.page.source import Source, provenance, report_command
 from eval.page.tables import (
-    ReportTable,
-    TableCell,
     at_rest_table,
     calibration_table,
     comparison_table,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from eval.figures.analysis import Analysis
 from eval.figures.breakdowns import Breakdown
-from eval.figures.knowing import Knowing
 from eval.figures.statistics import Estimate
 from eval.page.lines import (
     FAMILIES,
@@ -310,14 +309,14 @@ def draw_curves(drawing: Drawing, series: Sequence[Series], x: Scale, y: Scale) 
 def reliability(lines: Sequence[Line]) -> Figure:
     """Calibration of "yes"."""
 
-    def series(line: Line, known: Knowing) -> Series:
+    def series(line: Line) -> Series:
         points = [
             Point(
                 b.confidence,
                 b.accuracy,
                 title=f"{line.label}: says {percent(b.confidence)}, is {percent(b.accuracy)}, n {b.n}",
             )
-            for b in known.existence_bins
+            for b in line.known.existence_bins
         ]
         return Series(line.row.system, css_of(line), points)
 
@@ -329,7 +328,7 @@ def reliability(lines: Sequence[Line]) -> Figure:
         "survival, at the tightest budget.",
         "rows.jsonl: scores of existence probes on binding and never rules; Knowing.existence_bins",
         "probability given to yes",
-        [series(line, line.known) for line in leaders(lines)],
+        [series(line) for line in leaders(lines)],
         guide=True,
     )
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 
 from eval.figures.analysis import Analysis
 from eval.figures.breakdowns import Breakdown
@@ -24,10 +23,9 @@ from eval.page.lines import (
     significant,
     size,
     whole,
-    with_interval,
 )
+from eval.page.report_table import ReportTable, TableCell
 
-MISSING = "n/a"
 LEVELS = {
     "type": "type of rule",
     "habit": "what the model does without the rule",
@@ -42,97 +40,6 @@ LEVELS = {
     "sessions": "sessions since the rule was said",
     "delay": "words said after the rule",
 }
-
-
-@dataclass(frozen=True)
-class TableCell:
-    """One cell.
-
-    Attributes:
-        value, low, high: shares from 0 to 1, for a bar or a tint.
-        look: name, bar, heat, number, strong (a number that stands out) or left.
-        css: family, for the colour.
-        note: number of the footnote that says why something is missing; 0 for none.
-    """
-
-    text: str
-    look: str = "number"
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    css: str = ""
-    title: str = ""
-    note: int = 0
-
-
-@dataclass
-class ReportTable:
-    """A table with what is to be said about it.
-
-    Attributes:
-        says: what it shows; `source` the rows and figures that it comes from.
-        columns: header and its explanation.
-        sections: heading (may be empty) and rows.
-        reasons: footnotes.
-        tinted: whether its cells are a heat map.
-    """
-
-    name: str
-    title: str
-    says: str
-    source: str
-    columns: list[tuple[str, str]]
-    sections: list[tuple[str, list[list[TableCell]]]] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    tinted: bool = False
-
-    def missing(self, reason: str, text: str = MISSING, look: str = "number") -> TableCell:
-        """A cell without a figure; the reason goes below the table."""
-        return TableCell(text, look=look, title=reason, note=self.note(reason))
-
-    def note(self, reason: str) -> int:
-        """Number of the footnote with this reason; 0 for none."""
-        if not reason:
-            return 0
-        if reason not in self.reasons:
-            self.reasons.append(reason)
-        return self.reasons.index(reason) + 1
-
-    def figure(self, value: float | None, text: str, reason: str) -> TableCell:
-        """A figure without an interval."""
-        return TableCell(text) if value is not None else self.missing(reason)
-
-    def estimate(self, found: Estimate, show: Callable[[Estimate], str] = with_interval) -> TableCell:
-        """A figure with its interval, or why it is missing."""
-        if found.value is None:
-            return self.missing(found.reason)
-        note = self.note(found.reason) if found.low is None and show is not alone else 0
-        return TableCell(show(found), title=f"n {found.n}", note=note)
-
-    def bar(self, found: Estimate, css: str) -> TableCell:
-        """As `estimate`, with a bar."""
-        cell = self.estimate(found)
-        return (
-            cell
-            if found.value is None
-            else replace(cell, look="bar", value=found.value, low=found.low, high=found.high, css=css)
-        )
-
-    def heat(self, found: Estimate, reason: str) -> TableCell:
-        """A share with a tint; its interval when pointed at. `reason` comes before the estimate's own."""
-        if found.value is None:
-            return self.missing(reason or found.reason)
-        return TableCell(percent(found.value), "heat", found.value, title=f"{with_interval(found)}, n {found.n}")
-
-
-def alone(found: Estimate) -> str:
-    """The share without its interval."""
-    return percent(found.value)
-
-
-def decimals(found: Estimate) -> str:
-    """Two decimals; these have no interval."""
-    return plain(found.value)
 
 
 def name_cell(line: Line, budget: bool = True) -> TableCell:
@@ -190,7 +97,7 @@ def main_row(table: ReportTable, line: Line) -> list[TableCell]:
     return [
         name_cell(line, budget=False),
         table.bar(row.survival, line.family),
-        table.estimate(row.text_survival, alone),
+        table.estimate(row.text_survival, bounds=False),
         TableCell(" / ".join(percent(e.value) for e in pair), note=table.note(lacking)),
         difference(table, row.against["summary"]),
         table.figure(row.cost.active_bytes, f"{size(row.cost.active_bytes)}{part}", "no row has measured bytes"),
@@ -413,7 +320,7 @@ def calibration_table(lines: Sequence[Line]) -> ReportTable:
             [
                 name_cell(line),
                 *(
-                    table.missing(e.reason) if e.value is None else TableCell(decimals(e), title=f"n {e.n}")
+                    table.missing(e.reason) if e.value is None else TableCell(plain(e.value), title=f"n {e.n}")
                     for e in found
                 ),
             ]

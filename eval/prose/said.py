@@ -132,16 +132,14 @@ def read(text: str, rule: Rule, slot: Slot, transcript: bool, wanted: Sequence[i
         tokens = context(slot, rows, at)
         if tokens is None and asked == at - 1 and len(row.tokens) <= SHORT_ANSWER and not row.question:
             tokens = row.tokens
-        line = Line(row.tokens)
         if row.question:
-            found = mentions(row.tokens, slot.values, line)
-            asked = at if tokens is not None and not found else asked
+            if tokens is not None and not mentions(row.tokens, slot.values):
+                asked = at
             continue
         if tokens is None:
-            topical = slot.topic and row.stems.issuperset(slot.topic) and len(slot.topic) > 1
+            topical = len(slot.topic) > 1 and row.stems.issuperset(slot.topic)
             follow = stated == at - 1 and len(row.tokens) <= FOLLOW_UP and refers_back(row)
-            taken_back = cues.RETRACTED.search(line.text) or cues.ELSEWHERE.search(line.text)
-            if (topical or follow) and taken_back:
+            if (topical or follow) and withdraws(row):
                 claims.clear()
                 claims.touched = True
             continue
@@ -149,7 +147,7 @@ def read(text: str, rule: Rule, slot: Slot, transcript: bool, wanted: Sequence[i
             continue
         if slot.ordered:
             row, done = whole_order(slot, rows, wanted[n:])
-            tokens, line = row.tokens, Line(row.tokens)
+            tokens = row.tokens
         following = rows[at + 1] if at + 1 < len(rows) else None
         if state(claims, rule, slot, row, tokens, following, transcript):
             stated = at
@@ -184,6 +182,12 @@ def refers_back(row: Sentence) -> bool:
     return any(token.word in BACK_REFERENCE for token in row.tokens[:4]) or len(row.tokens) <= 6
 
 
+def withdraws(row: Sentence) -> bool:
+    """Whether a sentence takes something back, or says that it is somebody else's."""
+    text = Line(row.tokens).text
+    return bool(cues.RETRACTED.search(text) or cues.ELSEWHERE.search(text))
+
+
 def whole_order(slot: Slot, rows: Sequence[Sentence], wanted: Sequence[int]) -> tuple[Sentence, int]:
     """The sentence together with as many that follow in its paragraph as its steps need, and the number of the last."""
     first = rows[wanted[0]]
@@ -213,7 +217,7 @@ def state(
     if slot.ordered:
         found = ordered_mentions(slot, tokens, line)
     else:
-        found = relevant(slot, tokens, mentions(tokens, slot.values, line))
+        found = relevant(slot, tokens, mentions(tokens, slot.values))
     found = [own_sentence(slot, tokens, mention) for mention in found]
     masked = [(m.start, m.end) for m in found if not slot.ordered] + [m.masked for m in found if m.masked]
     head = Line(row.heading)
@@ -260,7 +264,7 @@ def state(
         name = mention.value.name
         claims.conflict |= bool(claims.turned) and name == rule.statement.value
         doubt = hedged or name == UNCLEAR or (not forbids and either(line, mention))
-        lost = not excepted(slot, row, tokens, following) or opposite(slot, line, mention)
+        lost = not excepted(slot, tokens, following) or opposite(slot, line, mention)
         before = claims.current.get(name)
         if before:
             doubt, lost = doubt and before[0], lost and before[1]
@@ -356,7 +360,7 @@ def either(line: Line, mention: Mention) -> bool:
     )
 
 
-def excepted(slot: Slot, row: Sentence, tokens: Sequence[Token], following: Sentence | None) -> bool:
+def excepted(slot: Slot, tokens: Sequence[Token], following: Sentence | None) -> bool:
     """Whether the rule's exception, and no other, stands there with a word that makes it one; true without one."""
     if not slot.exception:
         return True

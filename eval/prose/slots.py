@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from eval.prose.polarity import Line, direction
-from eval.prose.tokens import ARTICLES, Token, tokenise
+from eval.prose.tokens import ARTICLES, Token, in_a_row, tokenise
 from eval.scenarios import Rule
 
 Stems = tuple[str, ...]
@@ -99,7 +99,7 @@ def slot_of(rule: Rule) -> Slot:
     values = tuple(value_of(name, ordered) for name in names)
     tokens = tokenise(rule.text)
     own = Line(tokens)
-    found = mentions(tokens, values[:1], own)
+    found = mentions(tokens, values[:1])
     front: Stems = ()
     back: Stems = ()
     short: Stems = ()
@@ -135,21 +135,14 @@ def slot_of(rule: Rule) -> Slot:
 
 
 def is_about(slot: Slot, tokens: Sequence[Token], stems: frozenset[str]) -> bool:
-    """Whether every group has a word among the tokens."""
+    """Whether every group has a word among the tokens; `stems` are theirs."""
     for group in slot.about:
-        if not any((alt[0] in stems) if len(alt) == 1 else contains(tokens, alt) for alt in group):
+        if not any((a[0] in stems) if len(a) == 1 else in_a_row([t.stem for t in tokens], a) for a in group):
             return False
     return bool(slot.about)
 
 
-def contains(tokens: Sequence[Token], wanted: Stems) -> bool:
-    """Whether the stems stand there in a row."""
-    stems = [token.stem for token in tokens]
-    size = len(wanted)
-    return any(tuple(stems[i : i + size]) == wanted for i in range(len(stems) - size + 1))
-
-
-def mentions(tokens: Sequence[Token], values: Sequence[Value], line: Line) -> list[Mention]:
+def mentions(tokens: Sequence[Token], values: Sequence[Value]) -> list[Mention]:
     """Values in a sentence, in order; longer ones first, none inside another."""
     row = bare(tokens)
     present = {stem for _, stem in row}
@@ -224,7 +217,7 @@ def ordered_mentions(slot: Slot, tokens: Sequence[Token], line: Line) -> list[Me
     """Orders of steps in a sentence: by how the steps follow each other, "then", "->", "before", "after" understood."""
     steps = {stems for value in slot.values for stems in value.steps}
     parts = [Value(" ".join(stems), stems, False) for stems in steps]
-    at = mentions(tokens, parts, line)
+    at = mentions(tokens, parts)
     found: list[Mention] = []
     while at:
         row: list[Mention] = []

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -108,6 +109,12 @@ def tokenise(text: str) -> tuple[Token, ...]:
         if raw not in SILENT:
             rough += expand(raw)
     return tuple(Token(word, stem(word), raw) for word, raw in numbers(swap_currency(rough)))
+
+
+def in_a_row(words: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether `wanted` stand in `words`, one right after the other; false where nothing is wanted."""
+    row, size = list(wanted), len(wanted)
+    return size > 0 and any(list(words[at : at + size]) == row for at in range(len(words) - size + 1))
 
 
 def expand(raw: str) -> list[tuple[str, str]]:

@@ -104,7 +104,7 @@ def measure_config(
         model = meta_model(config, dtype)
         seen: list[list[Entry]] = []
         law = profile(model, longest=longest, on_run=lambda _, cache: seen.append(list(entries(cache, "recurrent"))))
-    except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError) as error:
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise UnsupportedModel(
             f"{name} ({config.model_type}) cannot be run without weights: {type(error).__name__} {error}",
             "Check its configuration; a loaded model is measured with memkv.cache_size.profile(model).",

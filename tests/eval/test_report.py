@@ -14,7 +14,7 @@ from rich.console import Console
 from synthetic_rows import failed, forgot, row, scenario
 
 from eval import report
-from eval.page.lines import leaders, matched
+from eval.page.lines import family, leaders, matched
 from eval.page.plots import frontier, made_up, unbeaten
 from eval.page.source import made_from
 from eval.page.svg import Scale, spread
@@ -195,7 +195,7 @@ def page(run: Path) -> Page:
 def terminal(folder: Path, width: int = 110) -> str:
     console = Console(width=width, file=None, record=True, quiet=False)
     with console.capture() as captured:
-        console.print(report.terminal_table(folder))
+        console.print(report.table_of(report.read_source(folder)))
     return captured.get()
 
 
@@ -249,6 +249,10 @@ def test_who_failed_somewhere_leads_no_chart_before_those_that_did_not(tmp_path:
     lines = report.read_source(make_run(tmp_path, rows, SCENARIOS)).lines
     assert lines[0].row.system == "dense"
     assert [line.row.system for line in leaders(lines)] == ["bm25"]
+
+
+def test_a_retrieval_with_chunks_of_its_own_size_is_still_one():
+    assert family("dense 32") == family("dense") == "retrieval"
 
 
 def test_systems_side_by_side_have_one_budget(tmp_path: Path):

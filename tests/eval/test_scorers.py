@@ -218,6 +218,21 @@ def test_complies(kind: str, value: str | int | None, text: str, passes: bool) -
     assert complies(text, Check(kind, value)) is passes
 
 
+@pytest.mark.parametrize(
+    ("value", "text", "passes"),
+    [
+        ("lantern", "The lantern is here.", True),
+        ("lantern", "The lantern is here!", False),
+        ("lantern", "The lantern is a torch.", False),
+        ("->", "a -> b", True),
+        ("->", "a -> b!", False),
+        ("->", "a torch -> b", False),
+    ],
+)
+def test_a_sign_among_the_others_counts_where_it_stands(value: str, text: str, passes: bool) -> None:
+    assert complies(text, Check("contains", value, ("torch", "!"))) is passes
+
+
 @pytest.mark.parametrize("text", ["", "  \n", "...", "**", '""'])
 @pytest.mark.parametrize(
     "check",
