@@ -22,11 +22,11 @@ class Machine:
         device: cpu or cuda.
         threads: of torch on a CPU; None for all cores.
         processes: that read conversations in parallel.
-        batch: answers written at once.
+        batch: answers written at once; at least one whole group.
         max_answer: tokens of one answer.
         sft_batch: rows of one backward pass of the warm start.
         grpo_batch: answers of one backward pass of reinforcement.
-        mixed_precision: autocast to bf16, for accelerators.
+        mixed_precision: compute in bf16 what the adapter adds too; its weights stay fp32.
     """
 
     dtype: str = "bfloat16"
@@ -168,6 +168,8 @@ def check(config: Config, where: str) -> None:
         raise ConfigError(f"{where}: rows_a_step is no multiple of sft_batch", "Correct one of them.")
     if (config.grpo.groups * config.grpo.answers) % config.machine.grpo_batch:
         raise ConfigError(f"{where}: groups times answers is no multiple of grpo_batch", "Correct one of them.")
+    if config.sft.rejection_rounds and config.sft.best_of < 2:
+        raise ConfigError(f"{where}: the best of {config.sft.best_of} answers is no choice", "Use 2 or more.")
     if config.grpo.answers < 2:
         raise ConfigError(f"{where}: a group of {config.grpo.answers} answers has no differences", "Use 2 or more.")
     if not config.grpo.stages:

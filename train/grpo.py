@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import tyro
 from datasets import Dataset
+from peft import PeftModel
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
@@ -25,12 +26,13 @@ from trl import GRPOConfig, GRPOTrainer
 from memkv import HybridModel
 from memkv.errors import ConfigError, MemkvError
 from train.config import Config, load_config
-from train.machine import prepare
+from train.machine import prepare, writer_of
 from train.playing import PART, Segment, play, segments, watch
-from train.policy import Writer, load_base, save_adapter, trained_adapter
+from train.policy import Base, Writer, load_base, save_adapter, trained_adapter
 from train.progress import use_bar
 from train.rewards import Reward, Terms, Weights
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run, step_of
+from train.sampling import adapter_in_bf16
 from train.states import State, from_line, read, save, to_line
 
 TERMS = tuple(field.name for field in dataclasses.fields(Weights))
@@ -98,7 +100,7 @@ def now(config: Config, folder: RunFolder, warm: Path) -> Writer:
     checkpoint = folder.checkpoint(PART)
     base = load_base(config.model, config.machine.dtype, config.machine.device)
     model = trained_adapter(base, Path(checkpoint) if checkpoint else warm)
-    return Writer(model, base, config.machine.batch, config.machine.max_answer)
+    return writer_of(config.machine, base, model)
 
 
 def warm_start(folder: RunFolder, config: Config) -> Path:
@@ -115,6 +117,23 @@ def warm_start(folder: RunFolder, config: Config) -> Path:
             f"Train it: python -m train.sft --out {folder.path}, or name one with --start.",
         )
     return folder.part(name) / ADAPTER
+
+
+def group_writer(config: Config, base: Base, model: PeftModel) -> Callable[..., dict[str, Any]]:
+    """What TRL asks for answers: the prompt of a group is read once, not once an answer."""
+    writer, each = writer_of(config.machine, base, model), config.grpo.answers
+
+    def write(prompts: Sequence[str], trainer: GRPOTrainer) -> dict[str, Any]:
+        """Every prompt comes as often as it is to be answered."""
+        groups = prompts[::each]
+        at_once = max(1, config.machine.batch // each)
+        answers: list[list[int]] = []
+        for start in range(0, len(groups), at_once):
+            answers += writer.tokens(groups[start : start + at_once], each, config.grpo.temperature)
+        read = [base.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+        return {"prompt_ids": read, "completion_ids": answers, "logprobs": None}
+
+    return write
 
 
 def reward_functions(reward: Reward) -> list[Callable[..., list[float]]]:
@@ -203,10 +222,12 @@ def reinforce(
         reward_funcs=reward_functions(reward),
         train_dataset=dataset,
         processing_class=base.tokenizer,
+        rollout_func=group_writer(config, base, model),
         callbacks=[Curves(folder, PART, grpo.patience), StopAt(segment.last)],
     )
     use_bar(trainer, segment.stage.name)
-    trainer.train(resume_from_checkpoint=folder.checkpoint(PART))
+    with adapter_in_bf16(model, machine.mixed_precision):
+        trainer.train(resume_from_checkpoint=folder.checkpoint(PART))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from memkv.compaction.origin import Origin, write_origin
 from memkv.errors import ModelUnavailable, UnsupportedModel
 from memkv.fingerprint import weights_hash
 from memkv.turns import ChatFormat
+from train.sampling import sample
 from train.states import State
 
 WEIGHTS = "adapter_model.safetensors"
@@ -136,35 +137,41 @@ class Writer:
         base: its tokenizer and chat format.
         batch: answers written at once.
         max_tokens: of one answer.
+        mixed_precision: compute in bf16.
     """
 
-    def __init__(self, model: PeftModel, base: Base, batch: int, max_tokens: int) -> None:
+    def __init__(self, model: PeftModel, base: Base, batch: int, max_tokens: int, mixed_precision: bool) -> None:
         self.model, self.base, self.batch, self.max_tokens = model, base, batch, max_tokens
+        self.mixed_precision = mixed_precision
         self.prompt = base.prompter()
 
-    def answers(self, states: Sequence[State], temperature: float = 0.0, seed: int = 0) -> list[str]:
-        """One answer a state; greedy at temperature 0."""
+    def answers(self, states: Sequence[State]) -> list[str]:
+        """One answer a state, greedily."""
+        return [found[0] for found in self.several(states, 1)]
+
+    def several(self, states: Sequence[State], each: int, temperature: float = 0.0, seed: int = 0) -> list[list[str]]:
+        """`each` answers to every state; greedy at temperature 0."""
         texts = [self.prompt(state) for state in states]
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        found = [""] * len(texts)
-        training = self.model.training
-        self.model.eval()
+        found: list[list[str]] = [[] for _ in texts]
         set_seed(seed)
-        for start in range(0, len(order), self.batch):
-            chosen = order[start : start + self.batch]
-            for index, answer in zip(chosen, self._write([texts[i] for i in chosen], temperature), strict=True):
-                found[index] = answer
-        self.model.train(training)
+        at_once = max(1, self.batch // each)
+        for start in range(0, len(order), at_once):
+            chosen = order[start : start + at_once]
+            answers = self.tokens([texts[index] for index in chosen], each, temperature)
+            written = self.base.tokenizer.batch_decode(answers, skip_special_tokens=True)
+            for place, index in enumerate(chosen):
+                found[index] = written[place * each : (place + 1) * each]
         return found
 
-    @torch.no_grad()
-    def _write(self, texts: Sequence[str], temperature: float) -> list[str]:
-        """One batch."""
-        tokenizer = self.base.tokenizer
-        inputs = tokenizer(list(texts), return_tensors="pt", padding=True, add_special_tokens=False)
-        inputs = inputs.to(self.model.device)
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
-        written = self.model.generate(
-            **inputs, max_new_tokens=self.max_tokens, pad_token_id=tokenizer.pad_token_id, **sampling
+    def tokens(self, texts: Sequence[str], each: int, temperature: float) -> list[list[int]]:
+        """`each` answers to every prompt, one after the other, as tokens: one batch."""
+        return sample(
+            self.model,
+            self.base.tokenizer,
+            texts,
+            self.max_tokens,
+            each=each,
+            temperature=temperature,
+            mixed_precision=self.mixed_precision,
         )
-        return tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

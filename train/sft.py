@@ -22,12 +22,13 @@ from trl import SFTConfig, SFTTrainer
 from memkv.errors import MemkvError
 from train.config import Config, Machine, load_config
 from train.data import episodes, oracle_rows, thinned
-from train.machine import prepare
-from train.policy import Base, Writer, load_base, new_adapter, save_adapter, trained_adapter
+from train.machine import prepare, writer_of
+from train.policy import Base, load_base, new_adapter, save_adapter, trained_adapter
 from train.progress import use_bar
 from train.rewards import Reward
 from train.rollout import rollout, survival
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run
+from train.sampling import adapter_in_bf16
 from train.states import Row, State, oracle, read_rows, save_rows
 
 WARM, ROWS = "warm", "rows.jsonl"
@@ -106,7 +107,7 @@ def best_answers(
 ) -> list[Row]:
     """Rows of the policy's own: the best of several answers to each of its states, if as good as the oracle's."""
     count, reward = base.counter(), Reward(base.counter())
-    writer = Writer(model, base, config.machine.batch, config.machine.max_answer)
+    writer = writer_of(config.machine, base, model)
     data = dataclasses.replace(
         config.data, episodes=config.sft.rejection_episodes, seed=config.data.seed + 1000 * number
     )
@@ -115,12 +116,11 @@ def best_answers(
 
     def write(states: Sequence[State]) -> list[str]:
         """The best of several answers to each state."""
-        tries = [writer.answers(states)]
-        for _ in range(config.sft.best_of - 1):
-            tries.append(writer.answers(states, config.sft.temperature, config.seed + next(seeds)))
+        greedy = writer.answers(states)
+        others = writer.several(states, config.sft.best_of - 1, config.sft.temperature, config.seed + next(seeds))
         return [
-            max(answers, key=lambda a, s=s: reward.total(s, a))
-            for s, answers in zip(states, zip(*tries, strict=True), strict=True)
+            max([first, *rest], key=lambda answer, state=state: reward.total(state, answer))
+            for state, first, rest in zip(states, greedy, others, strict=True)
         ]
 
     paths = rollout(found, write, count, f"best-{number}")
@@ -171,7 +171,8 @@ def imitate(config: Config, base: Base, model: PeftModel, rows: Sequence[Row], f
         callbacks=[Curves(folder, part)],
     )
     use_bar(trainer, part)
-    trainer.train(resume_from_checkpoint=folder.checkpoint(part))
+    with adapter_in_bf16(model, machine.mixed_precision):
+        trainer.train(resume_from_checkpoint=folder.checkpoint(part))
 
 
 if __name__ == "__main__":

@@ -415,7 +415,11 @@ def test_kill_and_interrupt_lose_no_row_and_change_none(tmp_path: Path):
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
     def start() -> subprocess.Popen[bytes]:
-        full = [*command, "--scenarios", str(file)]
+        # A shell that runs the tests in the background has them, and all that they start, ignore SIGINT.
+        listening = (
+            "import signal, sys, os; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        full = [sys.executable, "-c", listening, *command, "--scenarios", str(file)]
         return subprocess.Popen(full, cwd=ROOT, env=environment, stderr=subprocess.PIPE, start_new_session=True)
 
     killed = start()
