@@ -49,8 +49,9 @@ RETRIEVAL: dict[str, Callable[[int], System]] = {"dense": Dense, "bm25": BM25, "
 def system(name: str) -> System:
     """The system of that name.
 
-    One of `SYSTEMS`, a retrieval with another chunk size (`dense 32`), a trained policy by the folder of its
-    adapter (`trained:FOLDER`), or a stored cache (`exact restore`, `int4`, `snapkv+int4` ...).
+    One of `SYSTEMS`; a retrieval with another chunk size (`dense 32`); a trained policy (`trained`, `pinned+trained`,
+    `trained+recall`, or with the folder of your own adapter `trained:FOLDER`); a stored cache (`exact restore`, `int4`,
+    `snapkv+int4` ...).
 
     Raises:
         ConfigError: there is none; the known ones are named.
@@ -64,5 +65,5 @@ def system(name: str) -> System:
         return TrainedPolicy(name)
     if name.partition("+")[0] in KV_NAMES:
         return StoredCache(name)
-    known = ", ".join([*SYSTEMS, *(f"{kind}:FOLDER" for kind in TRAINED), *KV_NAMES])
+    known = ", ".join([*SYSTEMS, *TRAINED, *(f"{kind}:FOLDER" for kind in TRAINED), *KV_NAMES])
     raise ConfigError(f"There is no system {name!r}", f"Known: {known}, and chains of codecs like snapkv+int4.")

@@ -13,8 +13,8 @@ class TrainedPolicy:
     """Notes in the room that the budget leaves, then the newest messages.
 
     Args:
-        name: of memkv's strategy: `trained:FOLDER`, or `notes`, the same asked of the model as it is; `trained+recall`
-            also brings back what a question touches and the ledger calls lost.
+        name: of memkv's strategy: `trained`, `trained:FOLDER`, or `notes`, the same asked of the model as it is;
+            `trained+recall` also brings back what a question touches and the ledger calls lost.
     """
 
     budgeted = True

@@ -15,7 +15,7 @@ from memkv.compaction.base import (
 )
 from memkv.compaction.pinned import Pinned
 from memkv.compaction.summary import Summary
-from memkv.compaction.trained import TrainedSummary
+from memkv.compaction.trained import SHIPPED, TrainedSummary
 from memkv.compaction.truncate import Truncate
 from memkv.errors import ConfigError
 
@@ -39,7 +39,7 @@ TRAINED = ("trained", "pinned+trained")
 
 
 def strategy(name: str) -> CompactionStrategy:
-    """A strategy by name; `trained:FOLDER` is a policy of your own, by the folder of its adapter.
+    """A strategy by name: `trained` is the policy that comes with memkv, `trained:FOLDER` one of your own.
 
     Raises:
         ConfigError: unknown name.
@@ -56,7 +56,7 @@ def strategy(name: str) -> CompactionStrategy:
         case "notes":
             return TrainedSummary(None)
     kind, colon, folder = name.partition(":")
-    if kind in TRAINED and colon and folder:
-        return TrainedSummary(Path(folder), pin_rules=kind.startswith("pinned+"))
-    known = ", ".join([*STRATEGIES, *(f"{kind}:FOLDER" for kind in TRAINED)])
+    if kind in TRAINED and bool(colon) == bool(folder):
+        return TrainedSummary(Path(folder) if folder else SHIPPED, pin_rules=kind.startswith("pinned+"))
+    known = ", ".join([*STRATEGIES, *TRAINED, *(f"{kind}:FOLDER" for kind in TRAINED)])
     raise ConfigError(f"Unknown compaction strategy {name!r}", f"Choose from: {known}.")

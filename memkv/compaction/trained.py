@@ -28,6 +28,7 @@ from memkv.compaction.pinned import pinned_rules
 from memkv.model import HybridModel
 from memkv.turns import Message
 
+SHIPPED = Path(__file__).parent / "adapters" / "smollm2-135m"  # for the embedded model
 WINDOW = 320  # tokens of new messages that the policy reads at once, as in training
 MOST_ROOM = 384  # tokens of notes; it was trained on no more
 LONGEST_ANSWER = 160  # tokens, as in training
@@ -53,8 +54,8 @@ class TrainedSummary:
 
     @property
     def name(self) -> str:
-        """`trained:FOLDER`, or `notes` without an adapter; `pinned+` before it where the registry competes."""
-        name = "notes" if self.adapter is None else f"trained:{self.adapter}"
+        """`trained`, `trained:FOLDER`, or `notes` without an adapter; with `pinned+` the registry competes."""
+        name = "notes" if self.adapter is None else "trained" if self.adapter == SHIPPED else f"trained:{self.adapter}"
         return f"pinned+{name}" if self.pin_rules else name
 
     def compact(self, context: Context, aim: int, most: int) -> Compaction:
