@@ -62,6 +62,7 @@ class Sft:
         rejection_rounds: times that the best of several answers are imitated.
         rejection_episodes: conversations of each round.
         rejection_epochs: over its rows.
+        easy: share of the states kept in which the policy's first answer was the best already.
         best_of: answers to each state.
         temperature: of all but the first, which is greedy.
         save_steps: optimizer steps between checkpoints.
@@ -75,6 +76,7 @@ class Sft:
     rejection_rounds: int = 2
     rejection_episodes: int = 40
     rejection_epochs: float = 1.0
+    easy: float = 0.5
     best_of: int = 4
     temperature: float = 0.8
     save_steps: int = 25

@@ -1,16 +1,18 @@
 """`python -m train.sft --config configs/policy.yaml`: the warm start, before reinforcement.
 
-First the oracle's edits are imitated; then, twice, the policy writes several answers to states of its own making, the
-best of each is kept by the reward, and these are imitated (rejection sampling). Give the same command again to go on
-after an interruption.
+First the oracle's edits are imitated; then, twice, the policy writes several answers to states of its own making, and
+the best of each by the reward is imitated (rejection sampling), or the oracle's where none was as good (DAgger, arXiv
+1011.0686). Give the same command again to go on after an interruption.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tyro
@@ -90,7 +92,7 @@ def run(config: Config, out: Path, console: Console) -> Path:
         if rows:
             imitate(config, base, model, rows, folder, part)
         else:
-            console.print("No answer was as good as the oracle's, so there is nothing to imitate.", style="yellow")
+            console.print("The first answers were the best already: there is nothing to imitate.", style="yellow")
         save_adapter(model, base, folder.part(part) / ADAPTER)
     return folder.part(parts[-1]) / ADAPTER
 
@@ -105,37 +107,40 @@ def oracle_answers(config: Config, base: Base) -> list[Row]:
 def best_answers(
     config: Config, base: Base, model: PeftModel, number: int, folder: RunFolder, console: Console
 ) -> list[Row]:
-    """Rows of the policy's own: the best of several answers to each of its states, if as good as the oracle's."""
-    count, reward = base.counter(), Reward(base.counter())
+    """Rows of the policy's own states: the best of several answers to each, or the oracle's where that is better.
+
+    The policy plays on with its first answers, so that the states are those it gets itself into. Those in which the
+    first answer was the best already are thinned out.
+    """
+    sft, count, reward = config.sft, base.counter(), Reward(base.counter())
     writer = writer_of(config.machine, base, model)
-    data = dataclasses.replace(
-        config.data, episodes=config.sft.rejection_episodes, seed=config.data.seed + 1000 * number
-    )
+    data = dataclasses.replace(config.data, episodes=sft.rejection_episodes, seed=config.data.seed + 1000 * number)
     found = episodes(data, config.machine.processes)
     seeds = iter(range(10**9))
+    hard: list[Row] = []
+    easy: list[Row] = []
 
     def write(states: Sequence[State]) -> list[str]:
-        """The best of several answers to each state."""
+        """The first answers, with which the policy goes on; the best ones are kept as rows."""
         greedy = writer.answers(states)
-        others = writer.several(states, config.sft.best_of - 1, config.sft.temperature, config.seed + next(seeds))
-        return [
-            max([first, *rest], key=lambda answer, state=state: reward.total(state, answer))
-            for state, first, rest in zip(states, greedy, others, strict=True)
-        ]
+        others = writer.several(states, sft.best_of - 1, sft.temperature, config.seed + next(seeds))
+        for state, first, rest in zip(states, greedy, others, strict=True):
+            total = partial(reward.total, state)
+            best = max([first, *rest, oracle(state, count)], key=total)
+            (hard if total(best) > total(first) + ROUNDING else easy).append((state, best))
+        return greedy
 
-    paths = rollout(found, write, count, f"best-{number}")
-    reached = survival(paths)
+    reached = survival(rollout(found, write, count, f"best-{number}"))
     folder.log(f"best-{number}", {"kind": "rollout", "step": 0, **dataclasses.asdict(reached)})
     console.print(
-        f"best of {config.sft.best_of}: {reached.survived:.0%} survive, {reached.false:.1%} false", highlight=False
+        f"before best-{number}: {reached.survived:.0%} of rules survive, {reached.false:.1%} of what is claimed is "
+        f"false; in {len(hard)} of {len(hard) + len(easy)} states another answer was better than the first",
+        highlight=False,
     )
-    steps = [step for path in paths for step in path]
-    good = [
-        (s.state, s.answer)
-        for s in steps
-        if reward.total(s.state, s.answer) >= reward.total(s.state, oracle(s.state, count)) - ROUNDING
-    ]
-    return thinned(good, config.sft.quiet, config.seed)
+    rng = random.Random(config.seed)
+    chosen = [*hard, *rng.sample(easy, round(sft.easy * len(easy)))]
+    rng.shuffle(chosen)
+    return chosen
 
 
 def imitate(config: Config, base: Base, model: PeftModel, rows: Sequence[Row], folder: RunFolder, part: str) -> None:
