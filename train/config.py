@@ -20,6 +20,7 @@ class Machine:
     Attributes:
         dtype: of the frozen base; the adapter is trained in fp32.
         device: cpu or cuda.
+        attention: transformers' implementation; on a CPU, eager has the faster backward pass at a few hundred tokens.
         threads: of torch on a CPU; None for all cores.
         processes: that read conversations in parallel.
         batch: answers written at once; at least one whole group.
@@ -31,6 +32,7 @@ class Machine:
 
     dtype: str = "bfloat16"
     device: str = "cpu"
+    attention: str = "sdpa"
     threads: int | None = None
     processes: int = 2
     batch: int = 16
@@ -62,7 +64,6 @@ class Sft:
         rejection_rounds: times that the best of several answers are imitated.
         rejection_episodes: conversations of each round.
         rejection_epochs: over its rows.
-        easy: share of the states kept in which the policy's first answer was the best already.
         best_of: answers to each state.
         temperature: of all but the first, which is greedy.
         save_steps: optimizer steps between checkpoints.
@@ -77,6 +78,7 @@ class Sft:
     rejection_episodes: int = 40
     rejection_epochs: float = 1.0
     easy: float = 0.5
+    replay: float = 1.0
     best_of: int = 4
     temperature: float = 0.8
     save_steps: int = 25

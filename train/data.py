@@ -19,7 +19,9 @@ from rich.progress import track
 from eval.generate import DOMAINS, WORDS_PER_TOKEN, generate
 from eval.generate import Config as Conversation
 from eval.making.family import families
+from eval.prose.sentences import split
 from eval.scenarios import Scenario, Split, Turn, read_scenarios, to_message
+from eval.systems.retrieval import DATE
 from memkv.compaction.notes import NO_CHANGE, Count, windows
 from memkv.compaction.trained import MOST_ROOM
 from memkv.errors import ConfigError
@@ -30,6 +32,7 @@ from train.truth import Standing, askable, standings
 Write = Callable[[State], str]  # a policy: from a state to its answer
 # With every rule kept, room for notes of that many tokens would do; the least is what two rules take.
 SMALLEST_ROOM = 40
+SHORTEST = 4  # words of a sentence that slips in among the notes
 NEVER = 3  # rules of a conversation that nobody says, but that notes may claim
 
 
@@ -45,6 +48,8 @@ class Config:
         rules: planted in a conversation, least and most.
         window: new messages of one compaction in tokens, least and most.
         room: the budget as a share of the conversation's tokens, drawn from these.
+        stray: share of the oracle's states with a sentence among the notes that is none of its own, as a policy puts
+            there that still errs: something to be taken out.
     """
 
     episodes: int = 400
@@ -54,6 +59,7 @@ class Config:
     rules: tuple[int, int] = (3, 12)
     window: tuple[int, int] = (160, 360)
     room: tuple[float, ...] = (0.25, 0.25, 0.125, 0.125, 0.0625)
+    stray: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -161,20 +167,34 @@ def read_all(found: Sequence[Scenario], config: Config, processes: int) -> list[
         return list(track(pool.map(make, found), "Reading conversations", len(found), transient=True))
 
 
-def follow(one: Episode, answer: Write, count: Count, how: str) -> Iterator[Row]:
-    """The states of an episode when `answer` writes the notes, and what it wrote."""
+def follow(one: Episode, answer: Write, count: Count, how: str, stray: float = 0.0) -> Iterator[Row]:
+    """The states of an episode when `answer` writes the notes, and what it wrote.
+
+    Into a share `stray` of the notes a sentence of the window before slips, wherever it comes to stand.
+    """
+    rng = random.Random(f"{one.scenario.id}/{one.scenario.seed}/stray")
     notes: tuple[str, ...] = ()
     for fold in range(len(one.windows)):
+        heard = sentences_of(one.windows[fold - 1]) if fold and rng.random() < stray else []
+        if heard:
+            at = rng.randint(0, len(notes))
+            notes = (*notes[:at], rng.choice(heard), *notes[at:])
         state = one.state(fold, notes, how)
         written = answer(state)
         yield state, written
         notes = tuple(note.text for note in state.after(written, count)[2])
 
 
-def oracle_rows(found: Sequence[Episode], count: Count) -> Iterator[Row]:
+def sentences_of(window: Sequence[Turn]) -> list[str]:
+    """All sentences of some messages, without the date that one may begin with, and without marks of quotation."""
+    lines = [line.lstrip("> ") for turn in window for line in DATE.sub("", turn.text).splitlines()]
+    return [sentence.strip() for line in lines for sentence in split(line) if len(sentence.split()) >= SHORTEST]
+
+
+def oracle_rows(found: Sequence[Episode], count: Count, stray: float = 0.0) -> Iterator[Row]:
     """States on the oracle's own way, with its answers."""
     for one in found:
-        yield from follow(one, lambda state: oracle(state, count), count, "oracle")
+        yield from follow(one, lambda state: oracle(state, count), count, "oracle", stray)
 
 
 def thinned(rows: Sequence[Row], quiet: float, seed: int) -> list[Row]:

@@ -26,17 +26,16 @@ from trl import GRPOConfig, GRPOTrainer
 from memkv import HybridModel
 from memkv.errors import ConfigError, MemkvError
 from train.config import Config, load_config
-from train.machine import prepare, writer_of
+from train.machine import base_of, prepare, writer_of
 from train.playing import PART, Segment, play, segments, watch
-from train.policy import Base, Writer, load_base, save_adapter, trained_adapter
+from train.policy import Base, Writer, save_adapter, trained_adapter
 from train.progress import use_bar
-from train.rewards import Reward, Terms, Weights
+from train.rewards import COSTS, Reward, Terms, Weights
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run, step_of
 from train.sampling import adapter_in_bf16
 from train.states import State, from_line, read, save, to_line
 
 TERMS = tuple(field.name for field in dataclasses.fields(Weights))
-COSTS = ("false_rules", "stale_rules", "padding", "overflow")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def run(config: Config, out: Path, start: Path | None, console: Console) -> Path
 def now(config: Config, folder: RunFolder, warm: Path) -> Writer:
     """The policy as the last checkpoint has it; before the first, the warm start."""
     checkpoint = folder.checkpoint(PART)
-    base = load_base(config.model, config.machine.dtype, config.machine.device)
+    base = base_of(config.model, config.machine)
     model = trained_adapter(base, Path(checkpoint) if checkpoint else warm)
     return writer_of(config.machine, base, model)
 
@@ -181,7 +180,7 @@ def reinforce(
 ) -> None:
     """The segment's steps, from the last checkpoint on. TRL keeps a copy of the warm start for the KL divergence."""
     grpo, machine = config.grpo, config.machine
-    base = load_base(config.model, machine.dtype, machine.device)
+    base = base_of(config.model, machine)
     model = trained_adapter(base, warm)
     prompt = base.prompter()
     # One list for the whole run, of which this segment's steps read their own stretch: so that a trainer that resumes,

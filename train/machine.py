@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from peft import PeftModel
 
 from train.config import Machine
-from train.policy import Base, Writer
+from train.policy import Base, Writer, load_base
 from train.trl_on_cpu import score_answers_only
 
 
@@ -22,6 +22,11 @@ def prepare(machine: Machine) -> None:
         score_answers_only()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
+
+
+def base_of(name: str, machine: Machine) -> Base:
+    """The base model as the machine is to run it. Raises as `train.policy.load_base`."""
+    return load_base(name, machine.dtype, machine.device, machine.attention)
 
 
 def writer_of(machine: Machine, base: Base, model: PeftModel) -> Writer:

@@ -63,14 +63,15 @@ class Base:
         return lambda state: chat.render(state.prompt(count), open_reply=True)
 
 
-def load_base(name: str, dtype: str, device: str) -> Base:
-    """The base model, frozen.
+def load_base(name: str, dtype: str, device: str, attention: str = "sdpa") -> Base:
+    """The base model, frozen, with one of transformers' implementations of attention.
 
     Raises:
         ModelUnavailable: see `memkv.pretrained.load`.
         UnsupportedModel: its tokenizer adds tokens of its own.
     """
     model, tokenizer = pretrained.load(name, dtype=getattr(torch, dtype), device=device)
+    model.set_attn_implementation(attention)
     model.requires_grad_(False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -24,6 +24,7 @@ from memkv.compaction.notes import Count, Loss, Note, as_text, size
 from memkv.scoring import Branch, score
 from train.states import State, Target
 
+COSTS = ("false_rules", "stale_rules", "padding", "overflow")  # terms that are taken off
 ABOUT = 0.5  # share of a declared topic's words that a rule must hold for the declaration to be about it
 
 

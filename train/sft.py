@@ -24,8 +24,8 @@ from trl import SFTConfig, SFTTrainer
 from memkv.errors import MemkvError
 from train.config import Config, Machine, load_config
 from train.data import episodes, oracle_rows, thinned
-from train.machine import prepare, writer_of
-from train.policy import Base, load_base, new_adapter, save_adapter, trained_adapter
+from train.machine import base_of, prepare, writer_of
+from train.policy import Base, new_adapter, save_adapter, trained_adapter
 from train.progress import use_bar
 from train.rewards import Reward
 from train.rollout import rollout, survival
@@ -75,7 +75,7 @@ def run(config: Config, out: Path, console: Console) -> Path:
     for number, part in enumerate(parts):
         if folder.done(part):
             continue
-        base = load_base(config.model, config.machine.dtype, config.machine.device)
+        base = base_of(config.model, config.machine)
         model = (
             trained_adapter(base, folder.part(parts[number - 1]) / ADAPTER)
             if number
@@ -101,7 +101,7 @@ def oracle_answers(config: Config, base: Base) -> list[Row]:
     """Rows of the oracle; windows in which nothing happens are thinned out."""
     count = base.counter()
     found = episodes(config.data, config.machine.processes)
-    return thinned(list(oracle_rows(found, count)), config.sft.quiet, config.seed)
+    return thinned(list(oracle_rows(found, count, config.data.stray)), config.sft.quiet, config.seed)
 
 
 def best_answers(
@@ -139,6 +139,9 @@ def best_answers(
     )
     rng = random.Random(config.seed)
     chosen = [*hard, *rng.sample(easy, round(sft.easy * len(easy)))]
+    # Hard states alone are of one kind: a policy that is shown nothing else does in every state what these ask for.
+    known = list(read_rows(folder.part(WARM) / ROWS))
+    chosen += rng.sample(known, min(len(known), round(sft.replay * len(chosen))))
     rng.shuffle(chosen)
     return chosen
 

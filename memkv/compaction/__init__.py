@@ -56,6 +56,11 @@ def strategy(name: str) -> CompactionStrategy:
         case "notes":
             return TrainedSummary(None)
     kind, colon, folder = name.partition(":")
+    if name in TRAINED and not SHIPPED.is_dir():
+        raise ConfigError(
+            "No trained policy comes with this version of memkv",
+            "Train one (train/README.md) and name its folder: trained:FOLDER.",
+        )
     if kind in TRAINED and bool(colon) == bool(folder):
         return TrainedSummary(Path(folder) if folder else SHIPPED, pin_rules=kind.startswith("pinned+"))
     known = ", ".join([*STRATEGIES, *TRAINED, *(f"{kind}:FOLDER" for kind in TRAINED)])

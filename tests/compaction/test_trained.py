@@ -14,7 +14,7 @@ from tiny_models import tiny
 
 import memkv.compaction.trained as trained
 from memkv import HybridModel, MemoryStore, Session
-from memkv.compaction import Context, Item
+from memkv.compaction import Context, Item, strategy
 from memkv.compaction.declare import Calibration, Evidence, load_calibration
 from memkv.compaction.origin import Origin, write_origin
 from memkv.compaction.trained import TrainedSummary
@@ -179,6 +179,14 @@ def test_a_session_compacts_with_it_and_forgets_what_was_made_from_a_message(
 def test_a_missing_adapter_is_named(model, tmp_path):
     with pytest.raises(ModelUnavailable, match=re.escape(str(tmp_path / "nothing"))):
         compact(model, tmp_path / "nothing", messages(RULE, "Noted."), 4000)
+
+
+def test_where_no_policy_was_shipped_it_says_how_to_get_one(monkeypatch, tmp_path):
+    monkeypatch.setattr("memkv.compaction.SHIPPED", tmp_path / "none")
+    with pytest.raises(ConfigError, match="trained:FOLDER"):
+        strategy("pinned+trained")
+    (tmp_path / "none").mkdir()
+    assert strategy("pinned+trained").pin_rules
 
 
 def test_an_adapter_of_another_model_is_named(tmp_path):

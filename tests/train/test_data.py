@@ -131,3 +131,18 @@ def test_quiet_windows_are_thinned():
 def test_train_and_test_share_no_rule_in_words():
     assert shared("train", "test", 6) == set()
     assert shared("train", "dev", 6) == set()
+
+
+def test_what_slips_into_the_notes_is_taken_out_by_the_oracle():
+    found = small_episodes()
+    clean, spoiled = list(oracle_rows(found, words)), list(oracle_rows(found, words, stray=1.0))
+    assert len(clean) == len(spoiled)
+
+    def drops(rows):
+        return sum(any(line.startswith("- ") for line in answer.splitlines()) for _, answer in rows)
+
+    assert drops(spoiled) > drops(clean) + len(spoiled) / 4
+    for state, answer in spoiled:
+        kept = [note.text for note in state.after(answer, words)[2]]
+        verdicts = text_survival(as_text(kept), [target.rule for target in state.targets]).verdicts
+        assert not any(verdicts[target.rule.id].verdict == "right" for target in state.targets if not target.wording)

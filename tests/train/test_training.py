@@ -14,7 +14,7 @@ from tiny_chat import tiny_chat
 
 import train.run_folder as run_folder
 from memkv.errors import ConfigError, ModelUnavailable
-from train import grpo, sft
+from train import grpo, look, sft
 from train.config import Config, Grpo, Machine, Sft, Stage, load_config
 from train.curves import draw
 from train.data import Config as Data
@@ -95,6 +95,13 @@ def test_reinforcement_changes_the_adapter(trained):
     assert all(tensor.dtype == torch.bfloat16 for tensor in now.values())
 
 
+def test_what_a_policy_writes_can_be_looked_at(base, trained, capsys):
+    look.look(config(base), look.Options(trained[1], episodes=2, worst=1))
+    said = capsys.readouterr().out
+    assert "rules in force" in said and "Behind the oracle" in said
+    assert ">>> it wrote" in said and "Notes (" in said, "a tiny model is behind somewhere, and it is shown where"
+
+
 def test_every_step_and_term_is_logged_and_drawn(trained, tmp_path):
     records = RunFolder(trained[0]).curves()
     steps = [each["step"] for each in records if (each["part"], each["kind"]) == ("grpo", "train")]
@@ -137,6 +144,24 @@ def test_what_is_done_is_not_done_again(base, trained):
 def test_a_folder_of_another_configuration_is_refused(base, trained):
     with pytest.raises(ConfigError, match="another configuration: seed is 0 there and 1 now"):
         grpo.run(config(base, seed=1), trained[0], None, QUIET)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sft: {rows_a_step: 10}", "rows_a_step is no multiple"),
+        ("sft: {best_of: 1}", "the best of 1 answers"),
+        ("grpo: {groups: 1, answers: 3}", "groups times answers"),
+        ("grpo: {groups: 8, answers: 1}", "no differences"),
+        ("seed: 0", "stages is empty"),
+        ("grpo: {stages: [{name: none, steps: 0}]}", "'none' has no steps"),
+        ("sft: {best: 4}", "best"),
+    ],
+)
+def test_sizes_that_do_not_go_together_are_named(tmp_path, text, says):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        load_config(tmp_path / "own.yaml")
 
 
 def test_without_a_warm_start_it_says_how_to_get_one(base, tmp_path):
