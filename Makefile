@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test eval lint format bench parity codecs suites lock clean
+.PHONY: setup demo test eval train lint format bench parity codecs suites lock clean
 
 setup: $(READY)
 
@@ -28,6 +28,11 @@ test: $(READY)
 # Every memory system on a few scenarios; a table, and build/eval/quick/report.html.
 eval: $(READY)
 	$(BIN)/python -m eval.run --config configs/quick.yaml $(ARGS)
+
+# The compaction policy: warm start, then reinforcement; hours, resumable. Writes build/train/policy (train/README.md).
+train: $(READY)
+	$(BIN)/python -m train.sft --config configs/policy.yaml
+	$(BIN)/python -m train.grpo --config configs/policy.yaml
 
 lint: $(READY)
 	$(BIN)/ruff check .

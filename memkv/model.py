@@ -334,6 +334,10 @@ class HybridModel:
         finally:
             switch_adapter(self.hf, self.adapter)
 
+    def has_adapter(self, name: str) -> bool:
+        """Whether an adapter of that name is loaded."""
+        return name in self._adapters
+
     def use_adapter(self, name: str | None) -> None:
         """Switch to adapter `name`, or to the base weights with None. A conversation stays with one adapter.
 

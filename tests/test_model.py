@@ -248,3 +248,24 @@ def test_adapters_switch_on_and_off_and_a_conversation_stays_with_one(tmp_path) 
         model.use_adapter("nobody")
     with pytest.raises(ModelUnavailable, match="No usable adapter"):
         model.load_adapter(tmp_path / "nowhere", "other")
+
+
+def test_a_second_adapter_leaves_the_first_as_it_was(tmp_path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    for name, seed in (("first", 1), ("second", 2)):
+        torch.manual_seed(seed)
+        peft = get_peft_model(tiny("llama"), LoraConfig(init_lora_weights=False, target_modules="all-linear"))
+        peft.save_pretrained(tmp_path / name)
+    model = tiny_chat("llama")
+    prompt = model.chat.encode("What is said?")
+    model.load_adapter(tmp_path / "first", "first")
+
+    def logits(name: str) -> torch.Tensor:
+        with model.with_adapter(name):
+            return model.extend(model.new_cache(), prompt)
+
+    before = logits("first")
+    model.load_adapter(tmp_path / "second", "second")
+    assert torch.equal(logits("first"), before)
+    assert not torch.equal(logits("second"), before)

@@ -40,7 +40,7 @@ from eval.figures.costs import Cost, cost
 from eval.figures.knowing import NOT_SURE, Knowing, knowing
 from eval.figures.probe_table import Answered, Kept, Screening, System, Table, screen, table
 from eval.figures.statistics import DRAWS, Comparison, Estimate, detectable, means
-from eval.figures.tallies import BASELINES, comparisons, retention, said, scores, twins
+from eval.figures.tallies import baselines, comparisons, retention, said, scores, twins
 from eval.rows import Row, Times
 from eval.running.screen import SCREEN
 from eval.scenarios import Scenario
@@ -178,7 +178,7 @@ def analyse(
             false_rules=false,
             twins=twin,
             retention=kept_share,
-            against={name: tests[system, name] for name in BASELINES},
+            against={name: tests[system, name] for name in baselines(systems)},
             cost=cost(own[system], by_id),
             rows=len(own[system]),
             failed=sum(row.failure is not None for row in own[system]),

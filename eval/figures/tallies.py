@@ -16,7 +16,7 @@ from eval.scorers import is_claimed, is_kept
 Name = TypeVar("Name")
 
 NONE, FULL, SUMMARY = "none", "full", "summary"
-BASELINES = (SUMMARY, NONE)
+POLICY = "trained"
 # Below this, ceiling and floor are too close for their ratio to mean anything.
 LEAST_SEPARATION = 0.1
 
@@ -139,14 +139,19 @@ def refused(share: Estimate, span: Estimate) -> Estimate:
     return share
 
 
+def baselines(systems: Sequence[System]) -> tuple[str, ...]:
+    """What every system is compared with: the prompted summary, no memory, and the trained policy if it was run."""
+    return (SUMMARY, NONE, *([POLICY] if any(name == POLICY for name, _ in systems) else []))
+
+
 def comparisons(
     systems: Sequence[System], survival: Scores, draws: int, seed: int
 ) -> dict[tuple[System, str], Comparison]:
-    """Every system against both baselines at its budget, p-values corrected over all of them."""
+    """Every system against the baselines at its budget, p-values corrected over all of them."""
     found: dict[tuple[System, str], Comparison] = {}
     wanted: list[tuple[System, str, System]] = []
     for system in systems:
-        for name in BASELINES:
+        for name in baselines(systems):
             baseline = (name, None if name == NONE else system[1])
             if system[0] == name:
                 found[system, name] = Comparison(Estimate(None, reason="the baseline itself"))

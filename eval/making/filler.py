@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
@@ -21,6 +22,7 @@ from eval.making.family import capital
 from eval.scenarios import build
 from memkv.errors import ConfigError
 
+Kept = TypeVar("Kept")
 FOLDER = Path(__file__).parent / "talk"
 NEXT = "Correct the entry; eval/README.md describes the format."
 SMALLEST_POOL, FEWEST_ALTERNATIVES, DRAWN = 12, 2, 3
@@ -141,21 +143,28 @@ def _problem(sentence: str, pools: Mapping[str, tuple[str, ...]]) -> str | None:
     return None
 
 
+def without_thirds(entries: Sequence[Kept]) -> tuple[Kept, ...]:
+    """All but every third: what training gets to see. Tests see everything."""
+    return tuple(entry for number, entry in enumerate(entries, 1) if number % 3)
+
+
 class Talk:
     """An endless conversation about a domain, exchange by exchange, in which no sentence is said twice.
 
     Args:
         domain: file of the filler.
         rng: draws everything.
+        training: leave out the threads that are kept from training.
         folder: of the filler files.
 
     Raises:
         ConfigError: as `load`.
     """
 
-    def __init__(self, domain: str, rng: random.Random, folder: Path = FOLDER) -> None:
+    def __init__(self, domain: str, rng: random.Random, training: bool = False, folder: Path = FOLDER) -> None:
         self.domain = domain
         self.filler = load(domain, folder)
+        self.threads = without_thirds(self.filler.threads) if training else self.filler.threads
         self.rng = rng
         self.said: set[str] = set()
         self._waiting: list[Thread] = []
@@ -182,7 +191,7 @@ class Talk:
     def _thread(self) -> Iterator[Exchange]:
         """One thread about people and things of its own, perhaps left before its end."""
         if not self._waiting:
-            self._waiting = self.rng.sample(self.filler.threads, len(self.filler.threads))
+            self._waiting = self.rng.sample(self.threads, len(self.threads))
         thread = self._waiting.pop()
         bound = self._draw({**self.filler.pools, **PER_THREAD})
         for beat in thread.beats[: self.rng.randint(2, max(2, len(thread.beats)))]:

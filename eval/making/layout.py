@@ -84,16 +84,18 @@ def filler_for(talk: Talk, words: float, fewest: int) -> list[Exchange]:
     return found
 
 
-def bare(events: Sequence[Event], twin: int, phrase_seed: float) -> list[Block]:
+def bare(events: Sequence[Event], twin: int, phrase_seed: float, training: bool = False) -> list[Block]:
     """The events without any filler, to see how long they are."""
     nothing = Exchange(("",), ("",))
-    frames = Frames(random.Random(phrase_seed))
+    frames = Frames(random.Random(phrase_seed), training)
     return [_block(frames, event, nothing, twin) for event in events]
 
 
-def blocks(events: Sequence[Event], filler: Sequence[Exchange], twin: int, phrase_seed: float) -> list[Block]:
+def blocks(
+    events: Sequence[Event], filler: Sequence[Exchange], twin: int, phrase_seed: float, training: bool = False
+) -> list[Block]:
     """The whole conversation; an event inside a message takes one of the filler's."""
-    frames = Frames(random.Random(phrase_seed))
+    frames = Frames(random.Random(phrase_seed), training)
     waiting = list(events)
     blocks: list[Block] = []
     for number, exchange in enumerate(filler):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
 import yaml
 
-from eval.making.filler import SHORT, Exchange
+from eval.making.filler import SHORT, Exchange, without_thirds
 from eval.scenarios import Turn, build
 from memkv.errors import ConfigError
 
@@ -69,16 +69,23 @@ def load_phrases(path: Path = PHRASES) -> Phrases:
     return phrases
 
 
+def for_training(phrases: Phrases) -> Phrases:
+    """The phrases without every third of each kind, which nothing that is trained has ever read."""
+    kinds = {field.name: getattr(phrases, field.name) for field in fields(phrases)}
+    return Phrases(**{name: without_thirds(templates) for name, templates in kinds.items()})
+
+
 class Frames:
     """Composes messages around rules, without saying a sentence of its own twice.
 
     Args:
         rng: draws the phrases.
+        training: leave out the phrases that are kept from training.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, training: bool = False) -> None:
         self.rng = rng
-        self.phrases = load_phrases()
+        self.phrases = for_training(load_phrases()) if training else load_phrases()
         self.said: set[str] = set()
 
     def say(self, templates: Sequence[str], **slots: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from eval.figures.analysis import Analysis
 from eval.figures.breakdowns import Breakdown
 from eval.figures.statistics import Comparison, Estimate
-from eval.figures.tallies import BASELINES
 from eval.page.lines import (
     NOTHING,
     Line,
@@ -171,14 +170,15 @@ def comparison_table(lines: Sequence[Line]) -> ReportTable:
     table = ReportTable(
         "comparisons",
         "Differences, Holm-adjusted",
-        "Percentage points more than the prompted summary at the same budget, and than no memory, on the probes "
-        "that both answered; bootstrap paired by probe, clustered by scenario pair, crossed with family. p is "
-        "adjusted over the whole table. The last column of each: the smallest true difference that this run would "
-        "have found with 80% power at 5%.",
+        "Percentage points more than the prompted summary at the same budget, than no memory, and, where it was run, "
+        "than the trained policy at the same budget, on the probes that both answered; bootstrap paired by probe, "
+        "clustered by scenario pair, crossed with family. p is adjusted over the whole table. The last column of "
+        "each: the smallest true difference that this run would have found with 80% power at 5%.",
         "rows.jsonl; Analysis.overall (against)",
         [("system", "")],
     )
-    for name in BASELINES:
+    names = list(lines[0].row.against) if lines else []
+    for name in names:
         table.columns += [
             (f"vs {name}", ""),
             ("p", "not adjusted"),
@@ -188,7 +188,7 @@ def comparison_table(lines: Sequence[Line]) -> ReportTable:
     rows = []
     for line in by_family(lines):
         cells = [name_cell(line)]
-        for name in BASELINES:
+        for name in names:
             test = line.row.against[name]
             cells += [difference(table, test), TableCell(p_value(test.p)), TableCell(p_value(test.p_holm))]
             cells.append(TableCell(NOTHING if test.detectable is None else f"{100 * test.detectable:.0f} points"))

@@ -18,7 +18,7 @@ from eval.scenarios import Scenario, read_scenarios
 from eval.systems import system
 from eval.systems.base import System
 from eval.systems.compact_function import CompactFunction
-from memkv.config import from_mapping, load_yaml
+from memkv.config import load_yaml
 from memkv.embedded import EMBEDDED
 from memkv.errors import ConfigError
 
@@ -102,10 +102,9 @@ def load_config(path: str | Path) -> Config:
     """
     config = load_yaml(Config, path)
     entries: Sequence[Any] = config.systems if isinstance(config.systems, tuple) else ()
-    if not all(isinstance(entry, dict) for entry in entries) or not isinstance(config.systems, tuple):
+    if not all(isinstance(entry, SystemPlan) for entry in entries) or not isinstance(config.systems, tuple):
         raise ConfigError(f"{path}: systems is no list of mappings", "Write `systems:` and lines `- {name: none}`.")
-    systems = tuple(from_mapping(SystemPlan, entry, f"{path}: systems[{i}]") for i, entry in enumerate(entries))
-    return dataclasses.replace(config, systems=systems)
+    return config
 
 
 def with_own(config: Config, compact: str | None, endpoint_model: str | None) -> Config:

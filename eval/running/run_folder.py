@@ -112,7 +112,8 @@ def open_folder(path: Path, config: Config, scenarios: Sequence[Scenario], worke
     """Begin a run in `path`, or go on with the one that was begun there.
 
     Raises:
-        ConfigError: it was begun with another configuration or other scenarios; or it holds something else.
+        ConfigError: it was begun with another configuration or other scenarios, or has rows of systems that are no
+            longer asked for; or it holds something else.
         StoreBusy: another process is writing there.
     """
     try:
@@ -128,6 +129,7 @@ def open_folder(path: Path, config: Config, scenarios: Sequence[Scenario], worke
         text = "".join(to_line(scenario) + "\n" for scenario in scenarios)
         run = read_run(path) or begin(path, config, text)
         check_same(path, run, config, text)
+        run["config"] = plain(config)
         # Written by an earlier sitting, unless that was killed between the two files.
         if not (path / SCENARIOS).is_file():
             replace_text(path / SCENARIOS, text)
@@ -168,16 +170,27 @@ def begin(path: Path, config: Config, scenarios: str) -> dict[str, Any]:
 
 
 def check_same(path: Path, run: dict[str, Any], config: Config, scenarios: str) -> None:
-    """Refuse to mix rows of two runs.
+    """Refuse to mix rows of two runs; one run may gain systems, budgets and seeds, and lose none.
 
     Raises:
         ConfigError: it says what differs.
     """
     before = {"config": run["config"], "scenarios": run["scenarios"]}
     after = {"config": plain(config), "scenarios": describe_scenarios(scenarios)}
+    known, asked = before["config"]["systems"], after["config"]["systems"]
+    after["config"]["systems"] = {
+        name: known[name] if extends(plan, known[name]) else plan for name, plan in asked.items() if name in known
+    }
     changed = differences(before, after)
     if changed:
         raise ConfigError(f"{path} was begun as another run: {'; '.join(changed)}", OTHER_FOLDER)
+
+
+def extends(now: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether one system's plan asks for all rows that it asked for before."""
+    if now["budgets"] is None or before["budgets"] is None:
+        return bool(now["budgets"] == before["budgets"] and now["seeds"] >= before["seeds"])
+    return set(now["budgets"]) >= set(before["budgets"]) and now["seeds"] >= before["seeds"]
 
 
 def plain(config: Config) -> dict[str, Any]:

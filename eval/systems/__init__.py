@@ -9,6 +9,7 @@ from eval.systems.base import Case, Limits, Memory, Spent, System
 from eval.systems.bm25 import BM25
 from eval.systems.curated import Curated
 from eval.systems.dense import Dense
+from eval.systems.extraction import ExtractionSummary
 from eval.systems.full import FullContext
 from eval.systems.hybrid import Hybrid
 from eval.systems.kv import KV_NAMES, StoredCache
@@ -17,6 +18,8 @@ from eval.systems.none import NoMemory
 from eval.systems.recency import Recency
 from eval.systems.registry import Registry
 from eval.systems.summary import PromptedSummary
+from eval.systems.trained import RECALL, TrainedPolicy
+from memkv.compaction import TRAINED
 from memkv.errors import ConfigError
 
 __all__ = ["SYSTEMS", "Case", "Limits", "Memory", "Spent", "System", "system"]
@@ -30,6 +33,8 @@ SYSTEMS: dict[str, Callable[[], System]] = {
     "summary": PromptedSummary,
     "registry": Registry,
     "registry+summary": partial(PromptedSummary, pin_rules=True),
+    "extraction summary": ExtractionSummary,
+    "notes": partial(TrainedPolicy, "notes"),
     "sampled summary": partial(PromptedSummary, SAMPLED),
     "curated": Curated,
     "memory file": MemoryFile,
@@ -44,7 +49,8 @@ RETRIEVAL: dict[str, Callable[[int], System]] = {"dense": Dense, "bm25": BM25, "
 def system(name: str) -> System:
     """The system of that name.
 
-    One of `SYSTEMS`, a retrieval with another chunk size (`dense 32`), or a stored cache (`exact restore`, `int4`,
+    One of `SYSTEMS`; a retrieval with another chunk size (`dense 32`); a trained policy (`trained`, `pinned+trained`,
+    `trained+recall`, or with the folder of your own adapter `trained:FOLDER`); a stored cache (`exact restore`, `int4`,
     `snapkv+int4` ...).
 
     Raises:
@@ -55,7 +61,9 @@ def system(name: str) -> System:
     kind, _, size = name.partition(" ")
     if kind in RETRIEVAL and size.isdecimal() and int(size) > 0:
         return RETRIEVAL[kind](int(size))
+    if name.partition(":")[0].removesuffix(RECALL) in TRAINED:
+        return TrainedPolicy(name)
     if name.partition("+")[0] in KV_NAMES:
         return StoredCache(name)
-    known = ", ".join([*SYSTEMS, *KV_NAMES])
+    known = ", ".join([*SYSTEMS, *TRAINED, *(f"{kind}:FOLDER" for kind in TRAINED), *KV_NAMES])
     raise ConfigError(f"There is no system {name!r}", f"Known: {known}, and chains of codecs like snapkv+int4.")

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from eval.systems.base import Case, Limits, Memory, Spent, bytes_of, constant, prefill
 from eval.systems.fitting import ANCHOR, json_bytes, room, text_bytes, text_of
 from eval.systems.ledger import Fates, declared
 from eval.systems.metered import Metered
+from eval.systems.retrieval import DATE
 from memkv.compaction import CompactionStrategy, Context, Item, to_messages
-from memkv.compaction.base import ledger_of
+from memkv.compaction.base import RECALLED_HEADING, ledger_of
 from memkv.config import format_bytes
 from memkv.errors import BudgetExceeded
 from memkv.live import LiveCache
 from memkv.model import HybridModel
+from memkv.recall import Gone, touched
 from memkv.turns import Message
 
+RECALLED_SHARE, MOST_RECALLED = 0.25, 96  # of the budget in tokens, and tokens at most
 
-def compact_rounds(case: Case, limits: Limits, strategy: CompactionStrategy, *, reads: bool) -> Memory:
+
+def compact_rounds(
+    case: Case, limits: Limits, strategy: CompactionStrategy, *, reads: bool, recall: bool = False
+) -> Memory:
     """Compact after each chunk of the conversation; the memory is what is left after the last.
 
     Args:
@@ -27,6 +33,8 @@ def compact_rounds(case: Case, limits: Limits, strategy: CompactionStrategy, *, 
         limits: the budget.
         strategy: how to compact.
         reads: whether the strategy lets the model read and write; else no cache is built for it.
+        recall: keep all messages at rest, and bring those back that a question touches and the ledger calls lost; a
+            share of the budget is kept free for them.
 
     Raises:
         BudgetExceeded: not even an empty memory fits.
@@ -35,7 +43,8 @@ def compact_rounds(case: Case, limits: Limits, strategy: CompactionStrategy, *, 
     room(case.model, limits)
     spent = Spent()
     model = Metered(case.model, spent)
-    most = sys.maxsize if limits.active is None else limits.active
+    whole = sys.maxsize if limits.active is None else limits.active
+    most = whole - kept_free(case.model, limits) if recall else whole
     items: tuple[Item, ...] = ()
     numbers: dict[int, int] = {}  # index of a message in the conversation -> its number among the items
     fates = Fates()
@@ -56,6 +65,11 @@ def compact_rounds(case: Case, limits: Limits, strategy: CompactionStrategy, *, 
         items = kept
         next_n = max([next_n, *(item.n + 1 for item in items)])
     messages = messages_of(case.model, items)
+    if recall:
+        texts = {numbers[index]: message["content"] for index, message in enumerate(case.messages)}
+        present = {item.n for item in items}
+        gone = [Gone(n, text, 1 - fates.probability(n, items)) for n, text in texts.items() if n not in present]
+        return recalling(case, items, gone, whole, declared(case.scenario, fates, numbers, items), spent)
     return Memory(
         messages=constant(messages),
         text=text_of(messages),
@@ -65,6 +79,43 @@ def compact_rounds(case: Case, limits: Limits, strategy: CompactionStrategy, *, 
             "metadata": json_bytes([(item.n, item.kind, item.role, item.sources) for item in items]),
         },
         ledger=declared(case.scenario, fates, numbers, items),
+        spent=spent,
+    )
+
+
+def kept_free(model: HybridModel, limits: Limits) -> int:
+    """Bytes of a budget that are kept for what questions bring back."""
+    tokens = room(model, limits)
+    share = MOST_RECALLED if tokens is None else min(MOST_RECALLED, int(RECALLED_SHARE * tokens))
+    return model.profile.at(share) - model.profile.at(0)
+
+
+def recalling(
+    case: Case, items: tuple[Item, ...], gone: Sequence[Gone], most: int, ledger: Mapping[str, float], spent: Spent
+) -> Memory:
+    """A memory that answers each question with its items and what the question brings back, within `most` bytes."""
+    model = case.model
+
+    def messages(question: str) -> list[Message]:
+        """The items, and behind them what the question touches; less of it where it does not fit."""
+        found = touched(DATE.sub("", question), gone, MOST_RECALLED, lambda text: len(model.chat.encode(text)))
+        while True:
+            back = "\n".join([RECALLED_HEADING, *(f"> {stretch.text}" for stretch in found)])
+            standing = [Item(0, "system", "", back)] if found else []
+            said = messages_of(model, (*items, *standing))
+            if not found or bytes_of(model, said) <= most:
+                return said
+            found = found[:-1]
+
+    texts = [message["content"] for message in case.messages]
+    return Memory(
+        messages=messages,
+        text=text_of(messages_of(model, items)),
+        at_rest={
+            "text": text_bytes([*texts, *(item.text for item in items)]),
+            "metadata": json_bytes([(item.n, item.kind, item.role, item.sources) for item in items]),
+        },
+        ledger=ledger,
         spent=spent,
     )
 

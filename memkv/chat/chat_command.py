@@ -234,6 +234,9 @@ def meter(session: Session, reply: Reply) -> None:
                 style="yellow",
                 markup=False,
             )
+        elif event.kind == "recalled":
+            text = f"brought back from message {event.data['from']} (score {event.data['score']:.0%})"
+            console.print(f"{text}, /why {event.data['memory']} tells more", style="yellow", markup=False)
         elif event.kind == "codec_refused":
             text = f"stored as {'+'.join(event.data['stored_as']) or 'it is'}: {event.data['error']}"
             console.print(text, style="yellow", markup=False)

@@ -101,6 +101,8 @@ def compact(session: Session, strategy: str | None) -> None:
     for entry in found.ledger.left():
         heirs = ", ".join(map(str, entry.found_in))
         where = f"made into {heirs}, {entry.overlap:.0%} of its words kept" if heirs else "in the store only"
+        if entry.probability is not None:
+            where = f"{where}; its commitments are there with {entry.probability:.0%}"
         console.print(f"  {entry.memory}: {where}", style="dim")
 
 

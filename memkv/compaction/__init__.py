@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from memkv.compaction.base import (
     Compaction,
     CompactionStrategy,
@@ -13,6 +15,7 @@ from memkv.compaction.base import (
 )
 from memkv.compaction.pinned import Pinned
 from memkv.compaction.summary import Summary
+from memkv.compaction.trained import SHIPPED, TrainedSummary
 from memkv.compaction.truncate import Truncate
 from memkv.errors import ConfigError
 
@@ -25,16 +28,18 @@ __all__ = [
     "LossLedger",
     "Pinned",
     "Summary",
+    "TrainedSummary",
     "Truncate",
     "strategy",
     "to_messages",
 ]
 
-STRATEGIES = ("truncate", "summary", "pinned", "pinned+summary")
+STRATEGIES = ("truncate", "summary", "pinned", "pinned+summary", "notes")
+TRAINED = ("trained", "pinned+trained")
 
 
 def strategy(name: str) -> CompactionStrategy:
-    """A strategy by name.
+    """A strategy by name: `trained` is the policy that comes with memkv, `trained:FOLDER` one of your own.
 
     Raises:
         ConfigError: unknown name.
@@ -48,4 +53,15 @@ def strategy(name: str) -> CompactionStrategy:
             return Pinned()
         case "pinned+summary":
             return Summary(pin_rules=True)
-    raise ConfigError(f"Unknown compaction strategy {name!r}", f"Choose from: {', '.join(STRATEGIES)}.")
+        case "notes":
+            return TrainedSummary(None)
+    kind, colon, folder = name.partition(":")
+    if name in TRAINED and not SHIPPED.is_dir():
+        raise ConfigError(
+            "No trained policy comes with this version of memkv",
+            "Train one (train/README.md) and name its folder: trained:FOLDER.",
+        )
+    if kind in TRAINED and bool(colon) == bool(folder):
+        return TrainedSummary(Path(folder) if folder else SHIPPED, pin_rules=kind.startswith("pinned+"))
+    known = ", ".join([*STRATEGIES, *TRAINED, *(f"{kind}:FOLDER" for kind in TRAINED)])
+    raise ConfigError(f"Unknown compaction strategy {name!r}", f"Choose from: {known}.")

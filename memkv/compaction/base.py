@@ -14,11 +14,12 @@ from memkv.live import LiveCache
 from memkv.model import HybridModel
 from memkv.turns import Message
 
-ItemKind = Literal["system", "rule", "summary", "message"]
+ItemKind = Literal["system", "rule", "summary", "message", "recalled"]
 Status = Literal["verbatim", "paraphrased", "store_only", "dropped", "unknown"]
 
 RULES_HEADING = "Rules in force, word for word:"
 SUMMARY_HEADING = "Summary of the earlier conversation:"
+RECALLED_HEADING = "From earlier in our conversation:"
 FORGOTTEN = "(This message was forgotten on request.)"
 
 
@@ -128,15 +129,22 @@ def to_messages(model: HybridModel, items: Sequence[Item]) -> list[Message]:
 
 
 def alternating(items: Sequence[Item]) -> list[Message]:
-    """The messages with a placeholder where one was forgotten: many templates insist that the roles alternate."""
+    """The messages with a placeholder where one was forgotten: many templates insist that the roles alternate.
+
+    What was recalled for a message stands before it, in the same message.
+    """
     spoken: list[Message] = []
+    recalled: list[str] = []
     for item in items:
+        if item.kind == "recalled":
+            recalled.append(f"> {item.text}")
         if item.kind != "message":
             continue
         expected = "assistant" if spoken and spoken[-1]["role"] == "user" else "user"
-        if item.role != expected:
-            spoken.append(Message(role=expected, content=FORGOTTEN))
-        spoken.append(Message(role=item.role, content=item.text))
+        for role, text in ([(expected, FORGOTTEN)] if item.role != expected else []) + [(item.role, item.text)]:
+            if recalled and role == "user":
+                text, recalled = "\n".join([RECALLED_HEADING, *recalled, "", text]), []
+            spoken.append(Message(role=role, content=text))
     return spoken
 
 

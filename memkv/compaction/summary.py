@@ -23,11 +23,13 @@ class Summary:
         max_tokens: length of the summary at most.
         pin_rules: keep the registry's rules verbatim as well.
         sampling: how the summary is written; greedily if None.
+        prompt: what the model is asked.
     """
 
     max_tokens: int = 160
     pin_rules: bool = False
     sampling: Sampling | None = None
+    prompt: str = PROMPT
 
     @property
     def name(self) -> str:
@@ -36,7 +38,7 @@ class Summary:
 
     def compact(self, context: Context, aim: int, most: int) -> Compaction:
         """See `CompactionStrategy.compact`."""
-        text = write_summary(context, self.max_tokens, self.sampling)
+        text = write_summary(context, self.max_tokens, self.sampling, self.prompt)
         rules = pinned_rules(context) if self.pin_rules else context.standing("rule")
         new = len(rules) - len(context.standing("rule"))
         # All that the model had read, rules too: forgetting one of them has to take the summary along.
@@ -45,11 +47,11 @@ class Summary:
         return keep_recent(context, (*context.standing("system"), *rules, *summary), aim, most)
 
 
-def write_summary(context: Context, max_tokens: int, sampling: Sampling | None = None) -> str:
+def write_summary(context: Context, max_tokens: int, sampling: Sampling | None = None, prompt: str = PROMPT) -> str:
     """Ask the model on a fork of its live cache, so that nothing is read again and the conversation is untouched."""
     model, chat = context.model, context.model.chat
     before = to_messages(model, context.items)
-    asked = [*before, Message(role="user", content=PROMPT)]
+    asked = [*before, Message(role="user", content=prompt)]
     fork = context.live.fork()
     model.extend(fork, chat.encode_rest(chat.stable(before), chat.render(asked, open_reply=True)))
     return chat.decode(list(model.generate(fork, max_tokens, sampling, chat.stop_ids))).strip()

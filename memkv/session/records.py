@@ -59,10 +59,17 @@ class Draft:
         """The number that the next new memory gets."""
         return self.next_n + len(self.memories)
 
-    def add(self, kind: str, role: str, text: str, data: Mapping[str, Any] | None = None) -> None:
+    def add(
+        self,
+        kind: str,
+        role: str,
+        text: str,
+        data: Mapping[str, Any] | None = None,
+        sources: tuple[int, ...] = (),
+    ) -> None:
         """Append an item to the context and to what will be stored."""
-        self.items.append(Item(self.free_n, kind, role, text))
-        self.memories.append(NewMemory(text, kind=kind, role=role, data=dict(data or {})))
+        self.items.append(Item(self.free_n, kind, role, text, sources))
+        self.memories.append(NewMemory(text, kind=kind, role=role, sources=sources, data=dict(data or {})))
 
     def log(self, kind: str, data: Mapping[str, Any]) -> None:
         """Append an event; numbers and sizes only, never text."""

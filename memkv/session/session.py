@@ -13,12 +13,13 @@ from memkv.compaction import strategy as strategy_by_name
 from memkv.compress import Chain, Identity, KVCompressor
 from memkv.compress import codec as codec_by_name
 from memkv.config import format_bytes, parse_bytes
-from memkv.errors import BudgetExceeded, DidNotShrink, InvalidInput, UnsupportedModel
+from memkv.errors import BudgetExceeded, DidNotShrink, InvalidInput, MemkvError, UnsupportedModel
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
 from memkv.session.answering import OnText, answer, read, settle
-from memkv.session.opening import AIM, open_cache, token_bytes
+from memkv.session.opening import AIM, open_cache, token_bytes, tokens_within
+from memkv.session.page_fault import bring_back
 from memkv.session.records import Draft, Reply
 from memkv.snapshot import CacheSnapshot
 from memkv.snapshot_file import to_buffers
@@ -31,6 +32,7 @@ DEFAULT_CODEC = "identity"
 SMALLEST_EXCHANGE = 64  # tokens
 # Positions kept free after every turn, so that a strategy can still ask the model for a summary of all it has read.
 RESERVE = 320  # tokens
+RECALLED_SHARE = 0.125  # of the context budget that may be spent on what one message brings back
 
 
 class Session:
@@ -44,6 +46,7 @@ class Session:
         strategy: compaction strategy: truncate, summary, pinned, pinned+summary.
         codec: how the cache is stored at rest: identity, fp8, int8, int4 and others (see `memkv.compress`).
         system: system prompt of a new session.
+        recall: bring text that left the context back before a message that touches it (logged as `recalled`).
         rebuild: read the stored text again where the stored cache belongs to another model, instead of raising.
         progress: called with (tokens done, tokens in all) while text is read again.
         Options left out keep what the session was made with.
@@ -65,10 +68,11 @@ class Session:
         strategy: str | None = None,
         codec: str | None = None,
         system: str | None = None,
+        recall: bool = True,
         rebuild: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        self.model, self.tenant, self.name = model, tenant, name
+        self.model, self.tenant, self.name, self.recall = model, tenant, name, recall
         stored = tenant.session(name) if tenant.exists(name) else None
         before = stored.settings if stored else {}
         asked = before.get("context_budget", DEFAULT_BUDGET) if context_budget is None else context_budget
@@ -146,6 +150,8 @@ class Session:
         has_read = tuple(draft.items)
         if self._pending_system:
             draft.add("system", "system", self._pending_system)
+        if self.recall:
+            self._recall(draft, text, max_new_tokens)
         draft.add("message", "user", text)
         answered = answer(self.model, draft, has_read, on_text, max_new_tokens, sampling, progress)
         if answered.interrupted and not answered.text.strip():
@@ -277,7 +283,7 @@ class Session:
         """Compact after a turn. A turn is never lost over it: a compaction that fails is logged and told."""
         try:
             self._compact(draft, int(AIM * self.context_budget), self.context_budget, None)
-        except (DidNotShrink, BudgetExceeded) as error:
+        except MemkvError as error:
             draft.log("compaction_failed", {"reason": type(error).__name__, "error": str(error)})
 
     def _compact(self, draft: Draft, aim: int, most: int, strategy: str | None) -> Compaction:
@@ -312,6 +318,17 @@ class Session:
             },
         )
         return Compaction(found.items, before, after, found.ledger)
+
+    def _recall(self, draft: Draft, text: str, max_new_tokens: int) -> None:
+        """Put what the message touches, and the context no longer holds, before it, as far as there is room."""
+        read = len(draft.live) + len(self.model.chat.encode(text)) + SMALLEST_EXCHANGE
+        free = min(RECALLED_SHARE * self.context_budget, self.context_budget - self.model.profile.at(read))
+        room = tokens_within(self.model, self.model.profile.at(0) + int(free)) if free > 0 else 0
+        if self.model.max_tokens is not None:
+            room = min(room, self.model.max_tokens - read - max_new_tokens - RESERVE)
+        for found in bring_back(self.model, self.tenant, self.name, tuple(draft.items), text, room):
+            draft.log("recalled", {"memory": draft.free_n, "from": found.n, "score": found.score})
+            draft.add("recalled", "", found.text, sources=(found.n,))
 
     def _pinned_by_hand(self) -> list[Item]:
         """Rules that a user pinned, also those that no compaction has put into the context yet."""

@@ -92,6 +92,20 @@ def test_comparisons_with_both_baselines(usual: Analysis):
     assert "without a budget" in of(usual, "full").against["summary"].difference.reason
 
 
+def test_the_trained_policy_is_a_baseline_where_it_was_run(usual: Analysis):
+    assert list(of(usual, "other", 0.25).against) == ["summary", "none"]
+    rows = [
+        *screening(),
+        *rows_of("none", forgot),
+        *rows_of("hybrid", mixed(0.3, 1), 0.25),
+        *rows_of("trained", mixed(0.9, 2), 0.25),
+    ]
+    found = analyse(rows, [], TWINS)
+    behind = of(found, "hybrid", 0.25).against["trained"]
+    assert behind.difference.value == pytest.approx(-0.6, abs=0.15) and behind.p_holm < 0.05
+    assert of(found, "trained", 0.25).against["trained"].difference.reason == "the baseline itself"
+
+
 def test_power_is_stated(usual: Analysis):
     assert usual.power.comparisons == 4
     assert 0 <= usual.power.detectable <= usual.power.corrected

@@ -59,7 +59,7 @@ def test_the_same_seed_says_the_same() -> None:
 
 
 def test_a_thread_stays_with_its_people(tmp_path: Path) -> None:
-    talk = Talk("house", random.Random(0), written(tmp_path))
+    talk = Talk("house", random.Random(0), folder=written(tmp_path))
     for exchange in talk.exchanges():
         name = exchange.user[0].split()[0]
         assert exchange.assistant[0].split()[1] == name
@@ -125,4 +125,4 @@ def test_too_small_a_file_is_no_endless_loop(tmp_path: Path) -> None:
     small = with_user_sentence("{person} likes tea very much.")
     small["threads"][0]["beats"][0]["user"] = [["We all drink tea here.", "Tea is what we drink."]]
     with pytest.raises(ConfigError, match="repeats itself"):
-        list(Talk("house", random.Random(0), written(tmp_path, small)).exchanges())
+        list(Talk("house", random.Random(0), folder=written(tmp_path, small)).exchanges())

@@ -250,6 +250,21 @@ def test_a_folder_holds_one_run(tmp_path: Path):
             pass
 
 
+def test_a_run_may_gain_systems_and_budgets_and_lose_none(tmp_path: Path):
+    scenarios = [tiny_scenario(0)]
+    few = Config((SystemPlan("none"), SystemPlan("recency", (0.25,))))
+    more = Config((SystemPlan("none"), SystemPlan("full"), SystemPlan("recency", (0.25, 0.5))))
+    for config in (few, more):
+        with open_folder(tmp_path, config, scenarios, 1) as folder:
+            assert {name: each["budgets"] for name, each in folder.run["config"]["systems"].items()} == {
+                system.name: None if system.budgets is None else list(system.budgets) for system in config.systems
+            }
+    for fewer in (few, Config((SystemPlan("none", (0.5,)), SystemPlan("full"), SystemPlan("recency", (0.25, 0.5))))):
+        with pytest.raises(ConfigError, match=r"systems\..* before, .* now"):
+            with open_folder(tmp_path, fewer, scenarios, 1):
+                pass
+
+
 def test_a_sitting_that_ran_nothing_is_not_noted(tmp_path: Path):
     config, scenarios = Config((SystemPlan("none"),)), [tiny_scenario(0)]
     for _ in range(2):

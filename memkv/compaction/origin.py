@@ -1,0 +1,52 @@
+"""What an adapter was trained on, kept beside it, so that it is never used on other weights without a word."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from memkv.config import from_mapping
+from memkv.errors import ConfigError, ModelUnavailable
+from memkv.model import HybridModel
+
+FILE = "memkv.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The base model: its name, and the hash of its weights in one precision."""
+
+    model: str
+    weights: str
+    dtype: str
+
+
+def write_origin(folder: Path, origin: Origin) -> None:
+    """Put it beside the adapter."""
+    (folder / FILE).write_text(json.dumps(dataclasses.asdict(origin)) + "\n", encoding="utf-8")
+
+
+def check_origin(folder: Path, model: HybridModel) -> None:
+    """Refuse an adapter of other weights. One without a record, and a model in another precision, pass.
+
+    Raises:
+        ModelUnavailable: both are named.
+        ConfigError: the record is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Cannot read {path}: {error}", "Copy the adapter's folder again.") from error
+    origin = from_mapping(Origin, data if isinstance(data, dict) else {}, str(path))
+    running = model.fingerprint
+    if origin.dtype == running.dtype and origin.weights != running.weights:
+        raise ModelUnavailable(
+            f"The adapter in {folder} was trained for {origin.model} (weights {origin.weights}), this is {model.name} "
+            f"(weights {running.weights})",
+            "Use another compaction strategy, or train one for this model: train/README.md.",
+        )

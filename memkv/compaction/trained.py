@@ -1,0 +1,231 @@
+"""Self-summarization by a trained policy: an adapter on the session's own model, on only while it compacts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from blake3 import blake3
+
+from memkv.compaction.allocate import Commitment, Prices, allocate
+from memkv.compaction.base import (
+    Compaction,
+    Context,
+    Item,
+    LedgerEntry,
+    LossLedger,
+    Status,
+    entry_of,
+    keep_recent,
+    word_overlap,
+)
+from memkv.compaction.declare import MADE_FROM, Calibration, evidence, load_calibration
+from memkv.compaction.notes import BULLET, Count, Loss, Note, apply, parse, prompt, size, windows
+from memkv.compaction.origin import check_origin
+from memkv.compaction.pinned import pinned_rules
+from memkv.model import HybridModel
+from memkv.turns import Message
+
+SHIPPED = Path(__file__).parent / "adapters" / "smollm2-135m"  # for the embedded model
+WINDOW = 320  # tokens of new messages that the policy reads at once, as in training
+MOST_ROOM = 384  # tokens of notes; it was trained on no more
+LONGEST_ANSWER = 160  # tokens, as in training
+NEW = -1  # number of an item until it is known which ones stay
+# What share of sentences that are worded as rules bind, and of notes that are right; the first is measured on dev.
+WORDED_BINDS, NOTED_RIGHT = 0.5, 0.95
+
+
+@dataclass(frozen=True)
+class TrainedSummary:
+    """The policy folds the new messages into its notes, window by window; the newest messages stay beside them.
+
+    Every note is an item of its own, so that the ledger and `forget` know what it was made from, and a note that
+    nobody touches stays the same item through all compactions.
+
+    Attributes:
+        adapter: folder of the adapter (PEFT), with its calibration; None asks the model as it is, to compare with.
+        pin_rules: let the registry's sentences compete for the room too, word for word.
+    """
+
+    adapter: Path | None
+    pin_rules: bool = False
+
+    @property
+    def name(self) -> str:
+        """`trained`, `trained:FOLDER`, or `notes` without an adapter; with `pinned+` the registry competes."""
+        name = "notes" if self.adapter is None else "trained" if self.adapter == SHIPPED else f"trained:{self.adapter}"
+        return f"pinned+{name}" if self.pin_rules else name
+
+    def compact(self, context: Context, aim: int, most: int) -> Compaction:
+        """See `CompactionStrategy.compact`.
+
+        Raises:
+            ModelUnavailable: there is no such adapter, or it belongs to another model.
+        """
+        calibration = Calibration() if self.adapter is None else load_calibration(self.adapter)
+        room = room_for_notes(context, aim, self.pin_rules)
+        notes, losses = fold(context, self.adapter, room)
+        rules = context.standing("rule")
+        if self.pin_rules:
+            rules, notes, left = with_pinned(context, notes, room)
+            losses = (*losses, *left)
+        standing = renumbered(context, (*context.standing("system"), *rules, *notes))
+        kept = keep_recent(context, standing, aim, most)
+        return Compaction(kept.items, kept.before, kept.after, declare(context, kept.items, losses, calibration))
+
+
+def room_for_notes(context: Context, aim: int, pin_rules: bool = False) -> int:
+    """Tokens that notes may take: what `aim` bytes leave beside what stands already, at most MOST_ROOM."""
+    headings = [Item(0, "summary", "", BULLET), *([Item(0, "rule", "", "")] if pin_rules else [])]
+    standing = (*context.standing("system", "rule"), *headings)
+    free = aim - context.bytes_of(standing)
+    profile = context.model.profile
+    if profile.at(MOST_ROOM) - profile.at(0) <= free:
+        return MOST_ROOM
+    fits = 1
+    while profile.at(fits + 1) - profile.at(0) <= free:
+        fits += 1
+    return fits
+
+
+def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item, ...], tuple[Loss, ...]]:
+    """The notes after the messages that they did not cover yet, and what the policy declared lost on the way."""
+    model, chat = context.model, context.model.chat
+
+    def count(text: str) -> int:
+        """Tokens of a text."""
+        return len(chat.encode(text))
+
+    notes = [note for item in context.standing("summary") for note in as_notes(item)]
+    # A window from which nothing was noted is read again while it is in the context: that changes nothing.
+    covered = {source for note in notes for source in note.sources}
+    unread = [item for item in context.messages() if item.n not in covered]
+    losses: list[Loss] = []
+    with policy(model, adapter):
+        for window in windows([Message(role=item.role, content=item.text) for item in unread], WINDOW, count):
+            sources = tuple(dict.fromkeys(unread[piece.turn].n for piece in window))
+            texts = [bare(note) for note in notes]
+            written = parse(write(model, prompt(texts, window, room, count)), len(notes))
+            after = [itemize(note, notes, sources) for note in apply(texts, written)]
+            notes, left = within(after, room, count)
+            losses += [*written.losses, *left]
+    return tuple(notes), tuple(losses)
+
+
+def renumbered(context: Context, items: Sequence[Item]) -> tuple[Item, ...]:
+    """Items with the numbers that new ones get: without a gap from `context.next_n` on, as they are stored."""
+    known = {item.n for item in context.items}
+    numbers = iter(range(context.next_n, context.next_n + len(items)))
+    return tuple(item if item.n in known else replace(item, n=next(numbers)) for item in items)
+
+
+def as_notes(item: Item) -> list[Item]:
+    """A standing summary as notes: itself if it is one line of notes, else one for each of its lines, not yet kept."""
+    lines = [line.strip() for line in item.text.splitlines() if line.strip()]
+    if len(lines) == 1 and lines[0].startswith(BULLET):
+        return [item]
+    return [Item(NEW, "summary", "", BULLET + line.removeprefix(BULLET), (*item.sources, item.n)) for line in lines]
+
+
+def bare(note: Item) -> str:
+    """A note without its bullet."""
+    return note.text.removeprefix(BULLET)
+
+
+def itemize(note: Note, before: Sequence[Item], sources: tuple[int, ...]) -> Item:
+    """A note as an item: the same as long as its words are the same, else a new one with all that it was made from."""
+    old = before[note.before - 1] if note.before is not None else None
+    if old is not None and not note.changed:
+        return old
+    before_that = () if old is None else (*old.sources, *([] if old.n == NEW else [old.n]))
+    made_from = dict.fromkeys([*before_that, *sources])
+    return Item(NEW, "summary", "", BULLET + note.text, tuple(made_from))
+
+
+def write(model: HybridModel, messages: Sequence[Message]) -> str:
+    """The policy's answer, greedily."""
+    live = model.new_cache()
+    model.extend(live, model.chat.encode(model.chat.render(messages, open_reply=True)))
+    tokens = list(model.generate(live, LONGEST_ANSWER, stop_ids=model.chat.stop_ids))
+    return model.chat.decode(tokens).strip()
+
+
+@contextmanager
+def policy(model: HybridModel, adapter: Path | None) -> Iterator[None]:
+    """The adapter switched on, loaded at its first use.
+
+    Raises:
+        ModelUnavailable: there is no such adapter, or it belongs to another model.
+    """
+    if adapter is None:
+        yield
+        return
+    name = f"{adapter.name}-{blake3(str(adapter.resolve()).encode()).hexdigest(8)}"  # two folders may share a name
+    if not model.has_adapter(name):
+        check_origin(adapter, model)
+        model.load_adapter(adapter, name)
+    with model.with_adapter(name):
+        yield
+
+
+def within(notes: Sequence[Item], room: int, count: Count) -> tuple[list[Item], list[Loss]]:
+    """The notes that the allocator keeps in the room, and those it leaves to the store as losses."""
+    prices = [Prices(0, count(f"{note.text}\n")) for note in notes]
+    if size([bare(note) for note in notes], count) <= room:
+        return list(notes), []
+    forms = allocate([Commitment(note=bare(note), noted=NOTED_RIGHT) for note in notes], prices, room)
+    kept = [note for note, form in zip(notes, forms, strict=True) if form == "note"]
+    return kept, [Loss(bare(note), 1.0) for note, form in zip(notes, forms, strict=True) if form != "note"]
+
+
+def with_pinned(
+    context: Context, notes: Sequence[Item], room: int
+) -> tuple[tuple[Item, ...], tuple[Item, ...], tuple[Loss, ...]]:
+    """Rules, notes and losses when sentences worded as rules compete with the notes for the room."""
+    chat = context.model.chat
+    known = context.standing("rule")
+    texts = [bare(note) for note in notes]
+    found = [rule for rule in pinned_rules(context) if rule not in known]
+    found = [rule for rule in found if all(word_overlap(text, rule.text) < MADE_FROM for text in texts)]
+    found = [replace(rule, n=NEW) for rule in found]
+    commitments = [Commitment(note=text, noted=NOTED_RIGHT) for text in texts]
+    commitments += [Commitment(verbatim=rule.text, binds=WORDED_BINDS) for rule in found]
+    prices = [Prices(0, len(chat.encode(f"{BULLET}{text}\n"))) for text in texts]
+    prices += [Prices(len(chat.encode(f"{BULLET}{rule.text}\n")), 0) for rule in found]
+    forms = allocate(commitments, prices, room)
+    kept = [item for item, form in zip((*notes, *found), forms, strict=True) if form in ("note", "verbatim")]
+    left = [Loss(bare(item), 1.0) for item, form in zip((*notes, *found), forms, strict=True) if form == "store"]
+    rules = [item for item in kept if item.kind == "rule"]
+    return (*known, *rules), tuple(item for item in kept if item.kind == "summary"), tuple(left)
+
+
+def declare(context: Context, after: Sequence[Item], losses: Sequence[Loss], calibration: Calibration) -> LossLedger:
+    """What became of each item: of notes by what followed them, of messages by evidence and calibration."""
+    numbers = {item.n for item in after}
+    notes = [item for item in after if item.kind in ("summary", "rule")]
+    return LossLedger(tuple(_entry(item, notes, after, numbers, losses, calibration) for item in context.items))
+
+
+def _entry(
+    item: Item,
+    notes: Sequence[Item],
+    after: Sequence[Item],
+    numbers: set[int],
+    losses: Sequence[Loss],
+    calibration: Calibration,
+) -> LedgerEntry:
+    """The ledger entry of one item."""
+    if item.n in numbers or item.kind not in ("summary", "message"):
+        return entry_of(item, after, item.n in numbers)
+    if item.kind == "summary":
+        heirs = tuple(note.n for note in notes if item.n in note.sources)
+        lost = any(loss.topic == bare(item) for loss in losses)
+        gone = LedgerEntry(item.n, "store_only" if lost else "dropped", (), 0.0, 0.0)
+        overlap = word_overlap(item.text, " ".join(note.text for note in notes if note.n in heirs))
+        return LedgerEntry(item.n, "paraphrased", heirs, overlap, 1.0) if heirs else gone
+    seen = evidence(item, notes, losses)
+    overlap = word_overlap(item.text, " ".join(note.text for note in notes if note.n in seen.notes))
+    status: Status = "paraphrased" if seen.notes else "store_only"
+    return LedgerEntry(item.n, status, seen.notes, overlap, round(calibration.probability(seen), 4))

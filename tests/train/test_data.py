@@ -1,0 +1,148 @@
+"""Episodes: train families only, nothing of the questions, and an oracle that the metric itself calls right."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import pytest
+from conversations import SMALL, small_episodes, words
+
+from eval.generate import Config as Conversation
+from eval.generate import scenarios
+from eval.making.family import families
+from eval.scenarios import write_scenarios
+from eval.scorers import text_survival
+from memkv.compaction.notes import NO_CHANGE, as_text, size
+from memkv.errors import ConfigError
+from train.data import episodes, follow, oracle_rows, thinned
+from train.overlap import shared
+from train.states import from_line, oracle, to_line
+
+DOMAINS = ("editorial", "planning", "customer", "coding")
+
+
+def test_only_train_families_are_in_episodes():
+    train = {family.id for domain in DOMAINS for family in families(domain, "train")}
+    assert {rule.family for one in small_episodes() for rule in one.scenario.rules} <= train
+
+
+def test_another_split_is_refused(tmp_path):
+    file = tmp_path / "test.jsonl"
+    write_scenarios(file, scenarios("test", 2, 0, Conversation(tokens=300, rules=3, rounds=1)))
+    with pytest.raises(ConfigError, match="'test' cannot be trained on"):
+        episodes(dataclasses.replace(SMALL, scenarios=str(file)))
+
+
+def test_own_scenarios_can_be_trained_on(tmp_path):
+    file = tmp_path / "own.jsonl"
+    made = [dataclasses.replace(one, split="own") for one in scenarios("train", 2, 0, Conversation(300, 1, 3))]
+    write_scenarios(file, made)
+    assert [one.scenario.id for one in episodes(dataclasses.replace(SMALL, scenarios=str(file)))] == [
+        one.id for one in made
+    ]
+
+
+def test_episodes_depend_on_their_seed_alone():
+    again = episodes(dataclasses.replace(SMALL, episodes=2))
+    assert again == list(small_episodes()[:2])
+
+
+def test_windows_are_the_whole_conversation():
+    for one in small_episodes():
+        read = " ".join(turn.text for window in one.windows for turn in window).split()
+        assert read == " ".join(turn.text for turn in one.scenario.turns).split()
+
+
+def test_the_oracle_keeps_every_rule_or_says_that_it_does_not():
+    for state, answer in oracle_rows(small_episodes(), words):
+        written, whole, kept = state.after(answer, words)
+        assert not written.malformed
+        assert len(kept) == len(whole), "the oracle makes room before it writes"
+        assert size([note.text for note in kept], words) <= state.room
+        found = text_survival(as_text([note.text for note in kept]), [target.rule for target in state.targets])
+        lost = {loss.topic for loss in written.losses}
+        for target in state.targets:
+            verdict = found.verdicts[target.rule.id].verdict
+            if target.reachable and target.rule.topic not in lost:
+                assert verdict == "right", (state.id, target.wording)
+            if not target.wording:
+                assert verdict == "absent", (state.id, target.rule.text)
+
+
+def test_the_oracle_follows_amendments_and_revocations():
+    kinds = {
+        edit.kind
+        for state, answer in oracle_rows(small_episodes(), words)
+        for edit in state.after(answer, words)[0].edits
+    }
+    assert kinds == {"add", "change", "drop"}
+
+
+def test_the_oracle_repairs_notes_that_are_wrong():
+    one = small_episodes()[0]
+    fold = len(one.windows) - 1
+    standing = next(standing for standing in one.standings[fold] if standing.wording)
+    wrong = standing.wording.replace(standing.rule.statement.value, standing.rule.statement.others[0])
+    state = one.state(fold, [wrong, "The weather was fine."], "wrong")
+    notes = [note.text for note in state.after(oracle(state, words), words)[2]]
+    assert standing.wording in notes and wrong not in notes and "The weather was fine." not in notes
+
+
+def test_questions_are_never_in_what_the_policy_reads():
+    for one in small_episodes():
+        for state, _ in follow(one, lambda state: NO_CHANGE, words, "idle"):
+            text = state.prompt(words)[1]["content"]
+            assert not any(probe.question.split("] ")[1] in text for probe in state.probes)
+
+
+def test_what_was_said_is_reachable_until_it_was_dropped():
+    one = max(small_episodes(), key=lambda one: len(one.windows))
+    idle = [state for state, _ in follow(one, lambda state: NO_CHANGE, words, "idle")]
+    for before, after in pairwise(idle):
+        said_before = {target.rule.id for target in before.targets if target.wording}
+        again = {t.rule.id for t in after.targets if t.wording and t.rule.id in said_before and t.reachable}
+        changed = {
+            t.rule.id
+            for t, old in zip(after.targets, before.targets, strict=True)
+            if t.wording and t.wording != old.wording
+        }
+        assert again <= changed, "what idle notes lost is not the next compaction's fault"
+
+
+def test_states_survive_their_file():
+    state = next(iter(oracle_rows(small_episodes(), words)))[0]
+    assert from_line(to_line(state)) == state
+    with pytest.raises(ConfigError, match="unknown field"):
+        from_line(to_line(state).replace('"room"', '"rooom"', 1))
+
+
+def test_quiet_windows_are_thinned():
+    rows = [
+        (state, NO_CHANGE if i % 4 else answer)
+        for i, (state, answer) in enumerate(oracle_rows(small_episodes(), words))
+    ]
+    busy = sum(answer != NO_CHANGE for _, answer in rows)
+    kept = thinned(rows, 0.2, 0)
+    assert sum(answer != NO_CHANGE for _, answer in kept) == busy
+    assert sum(answer == NO_CHANGE for _, answer in kept) == round(busy / 4)
+
+
+def test_train_and_test_share_no_rule_in_words():
+    assert shared("train", "test", 6) == set()
+    assert shared("train", "dev", 6) == set()
+
+
+def test_what_slips_into_the_notes_is_taken_out_by_the_oracle():
+    found = small_episodes()
+    clean, spoiled = list(oracle_rows(found, words)), list(oracle_rows(found, words, stray=1.0))
+    assert len(clean) == len(spoiled)
+
+    def drops(rows):
+        return sum(any(line.startswith("- ") for line in answer.splitlines()) for _, answer in rows)
+
+    assert drops(spoiled) > drops(clean) + len(spoiled) / 4
+    for state, answer in spoiled:
+        kept = [note.text for note in state.after(answer, words)[2]]
+        verdicts = text_survival(as_text(kept), [target.rule for target in state.targets]).verdicts
+        assert not any(verdicts[target.rule.id].verdict == "right" for target in state.targets if not target.wording)

@@ -1,0 +1,208 @@
+"""Compactions to learn from. Conversations of the evaluation's generator, train families only.
+
+A conversation is read window by window, as `TrainedSummary` reads it: memory and new messages in, memory out. Each
+window is one state (`train.states`), one row to train on. The questions are never in what the policy reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+
+from rich.progress import track
+
+from eval.generate import DOMAINS, WORDS_PER_TOKEN, generate
+from eval.generate import Config as Conversation
+from eval.making.family import families
+from eval.prose.sentences import split
+from eval.scenarios import Scenario, Split, Turn, read_scenarios, to_message
+from eval.systems.retrieval import DATE
+from memkv.compaction.notes import NO_CHANGE, Count, windows
+from memkv.compaction.trained import MOST_ROOM
+from memkv.errors import ConfigError
+from memkv.turns import Message
+from train.states import Row, State, oracle, targets_of
+from train.truth import Standing, askable, standings
+
+Write = Callable[[State], str]  # a policy: from a state to its answer
+# With every rule kept, room for notes of that many tokens would do; the least is what two rules take.
+SMALLEST_ROOM = 40
+SHORTEST = 4  # words of a sentence that slips in among the notes
+NEVER = 3  # rules of a conversation that nobody says, but that notes may claim
+
+
+@dataclass(frozen=True)
+class Config:
+    """What there is to learn from.
+
+    Attributes:
+        episodes: conversations; even, as they come in twin pairs.
+        seed: of conversations, cut points and budgets.
+        scenarios: a file of your own conversations and rules instead of generated ones (format: eval/README.md).
+        tokens: of a conversation, least and most.
+        rules: planted in a conversation, least and most.
+        window: new messages of one compaction in tokens, least and most.
+        room: the budget as a share of the conversation's tokens, drawn from these.
+        stray: share of the oracle's states with a sentence among the notes that is none of its own, as a policy puts
+            there that still errs: something to be taken out.
+    """
+
+    episodes: int = 400
+    seed: int = 0
+    scenarios: str | None = None
+    tokens: tuple[int, int] = (500, 1500)
+    rules: tuple[int, int] = (3, 12)
+    window: tuple[int, int] = (160, 360)
+    room: tuple[float, ...] = (0.25, 0.25, 0.125, 0.125, 0.0625)
+    stray: float = 0.2
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A conversation with its cut points and its budget.
+
+    Attributes:
+        windows: messages that are read together, in order.
+        room: tokens for notes.
+        standings: what is in force after each window.
+    """
+
+    scenario: Scenario
+    windows: tuple[tuple[Turn, ...], ...]
+    room: int
+    standings: tuple[tuple[Standing, ...], ...]
+
+    def state(self, fold: int, notes: Sequence[str], how: str) -> State:
+        """The compaction of window `fold` with `notes` from before."""
+        before = self.standings[fold - 1] if fold else ()
+        now = self.standings[fold]
+        return State(
+            id=f"{self.scenario.id}/{fold}/{how}",
+            fold=fold,
+            notes=tuple(notes),
+            turns=self.windows[fold],
+            room=self.room,
+            targets=targets_of(now, notes, before),
+            probes=tuple(askable(self.scenario, now)),
+        )
+
+
+def conversations(config: Config, split: Split = "train") -> list[Scenario]:
+    """The conversations, in order of their seeds.
+
+    Raises:
+        ConfigError: sizes that do not go together, or a scenario file that holds none.
+    """
+    if config.scenarios is not None:
+        return list(read_scenarios(config.scenarios))[: config.episodes]
+    rng = random.Random(f"{config.seed}/conversations")
+    found: list[Scenario] = []
+    while len(found) < config.episodes:
+        pair = len(found) // 2
+        domain = DOMAINS[pair % len(DOMAINS)]
+        most = min(config.rules[1], len(families(domain, split)) - NEVER)
+        tokens, rules = rng.randint(*config.tokens), rng.randint(min(config.rules[0], most), most)
+        shape = Conversation(tokens=tokens, rounds=1, rules=rules, never=NEVER, probes=2 * (rules + NEVER))
+        found += generate(domain, split, config.seed, pair, shape)
+    return found[: config.episodes]
+
+
+def estimated(text: str) -> int:
+    """Tokens of a text by its words, as the generator counts: the same cuts whatever the tokenizer."""
+    return round(len(text.split()) / WORDS_PER_TOKEN)
+
+
+def episode(scenario: Scenario, config: Config) -> Episode:
+    """Cut points and a budget, drawn from the scenario's name and the seed."""
+    rng = random.Random(f"{config.seed}/{scenario.id}/{scenario.seed}")
+    messages = [to_message(turn) for turn in scenario.turns]
+    cut = windows(messages, rng.randint(*config.window), estimated)
+    tokens = sum(estimated(message["content"]) for message in messages)
+    room = min(MOST_ROOM, max(SMALLEST_ROOM, round(rng.choice(config.room) * tokens)))
+    found: list[tuple[Standing, ...]] = []
+    for number in range(len(cut)):
+        so_far = [Message(role=p.role, content=p.text) for window in cut[: number + 1] for p in window]
+        found.append(tuple(standings(scenario, so_far, found[-1] if found else ())))
+    parts = tuple(tuple(Turn(piece.role, piece.text) for piece in window) for window in cut)  # type: ignore[arg-type]
+    return Episode(scenario, parts, room, tuple(found))
+
+
+def held_out(config: Config, count: int, processes: int = 1) -> list[Episode]:
+    """Episodes of the dev families, always the same ones: to watch, never to learn from.
+
+    Raises:
+        ConfigError: see `conversations`.
+    """
+    watched = dataclasses.replace(config, episodes=count, seed=0, scenarios=None)
+    return read_all(conversations(watched, "dev"), watched, processes)
+
+
+def episodes(config: Config, processes: int = 1) -> list[Episode]:
+    """All conversations as episodes.
+
+    Raises:
+        ConfigError: see `conversations`; or one of them is not of the train split.
+    """
+    found = conversations(config)
+    foreign = sorted({scenario.split for scenario in found} - {"train", "own"})
+    if foreign:
+        raise ConfigError(
+            f"Scenarios of the split {foreign[0]!r} cannot be trained on",
+            "Generate some: python -m eval.generate --split train.",
+        )
+    return read_all(found, config, processes)
+
+
+def read_all(found: Sequence[Scenario], config: Config, processes: int) -> list[Episode]:
+    """Conversations as episodes, in order."""
+    make = partial(episode, config=config)
+    if processes == 1:
+        return [make(scenario) for scenario in track(found, "Reading conversations", transient=True)]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        return list(track(pool.map(make, found), "Reading conversations", len(found), transient=True))
+
+
+def follow(one: Episode, answer: Write, count: Count, how: str, stray: float = 0.0) -> Iterator[Row]:
+    """The states of an episode when `answer` writes the notes, and what it wrote.
+
+    Into a share `stray` of the notes a sentence of the window before slips, wherever it comes to stand.
+    """
+    rng = random.Random(f"{one.scenario.id}/{one.scenario.seed}/stray")
+    notes: tuple[str, ...] = ()
+    for fold in range(len(one.windows)):
+        heard = sentences_of(one.windows[fold - 1]) if fold and rng.random() < stray else []
+        if heard:
+            at = rng.randint(0, len(notes))
+            notes = (*notes[:at], rng.choice(heard), *notes[at:])
+        state = one.state(fold, notes, how)
+        written = answer(state)
+        yield state, written
+        notes = tuple(note.text for note in state.after(written, count)[2])
+
+
+def sentences_of(window: Sequence[Turn]) -> list[str]:
+    """All sentences of some messages, without the date that one may begin with, and without marks of quotation."""
+    lines = [line.lstrip("> ") for turn in window for line in DATE.sub("", turn.text).splitlines()]
+    return [sentence.strip() for line in lines for sentence in split(line) if len(sentence.split()) >= SHORTEST]
+
+
+def oracle_rows(found: Sequence[Episode], count: Count, stray: float = 0.0) -> Iterator[Row]:
+    """States on the oracle's own way, with its answers."""
+    for one in found:
+        yield from follow(one, lambda state: oracle(state, count), count, "oracle", stray)
+
+
+def thinned(rows: Sequence[Row], quiet: float, seed: int) -> list[Row]:
+    """Rows in any order, with at most a share `quiet` of those in which nothing is to be done."""
+    rng = random.Random(seed)
+    busy = [row for row in rows if row[1] != NO_CHANGE]
+    calm = [row for row in rows if row[1] == NO_CHANGE]
+    rng.shuffle(calm)
+    kept = [*busy, *calm[: round(len(busy) * quiet / (1 - quiet))]]
+    rng.shuffle(kept)
+    return kept
