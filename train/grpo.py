@@ -124,11 +124,7 @@ def group_writer(config: Config, base: Base, model: PeftModel) -> Callable[..., 
 
     def write(prompts: Sequence[str], trainer: GRPOTrainer) -> dict[str, Any]:
         """Every prompt comes as often as it is to be answered."""
-        groups = prompts[::each]
-        at_once = max(1, config.machine.batch // each)
-        answers: list[list[int]] = []
-        for start in range(0, len(groups), at_once):
-            answers += writer.tokens(groups[start : start + at_once], each, config.grpo.temperature)
+        answers = writer.tokens(prompts[::each], each, config.grpo.temperature)
         read = [base.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
         return {"prompt_ids": read, "completion_ids": answers, "logprobs": None}
 

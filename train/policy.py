@@ -156,23 +156,24 @@ class Writer:
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         found: list[list[str]] = [[] for _ in texts]
         set_seed(seed)
-        at_once = max(1, self.batch // each)
-        for start in range(0, len(order), at_once):
-            chosen = order[start : start + at_once]
-            answers = self.tokens([texts[index] for index in chosen], each, temperature)
-            written = self.base.tokenizer.batch_decode(answers, skip_special_tokens=True)
-            for place, index in enumerate(chosen):
-                found[index] = written[place * each : (place + 1) * each]
+        written = self.tokens([texts[index] for index in order], each, temperature)
+        answers = self.base.tokenizer.batch_decode(written, skip_special_tokens=True)
+        for place, index in enumerate(order):
+            found[index] = answers[place * each : (place + 1) * each]
         return found
 
     def tokens(self, texts: Sequence[str], each: int, temperature: float) -> list[list[int]]:
-        """`each` answers to every prompt, one after the other, as tokens: one batch."""
-        return sample(
-            self.model,
-            self.base.tokenizer,
-            texts,
-            self.max_tokens,
-            each=each,
-            temperature=temperature,
-            mixed_precision=self.mixed_precision,
-        )
+        """`each` answers to every prompt, one after the other, as tokens; in batches, in the order of the prompts."""
+        found: list[list[int]] = []
+        at_once = max(1, self.batch // each)
+        for start in range(0, len(texts), at_once):
+            found += sample(
+                self.model,
+                self.base.tokenizer,
+                texts[start : start + at_once],
+                self.max_tokens,
+                each=each,
+                temperature=temperature,
+                mixed_precision=self.mixed_precision,
+            )
+        return found

@@ -150,8 +150,9 @@ def comparisons(
     """Every system against the baselines at its budget, p-values corrected over all of them."""
     found: dict[tuple[System, str], Comparison] = {}
     wanted: list[tuple[System, str, System]] = []
+    names = baselines(systems)
     for system in systems:
-        for name in baselines(systems):
+        for name in names:
             baseline = (name, None if name == NONE else system[1])
             if system[0] == name:
                 found[system, name] = Comparison(Estimate(None, reason="the baseline itself"))
