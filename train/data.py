@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from multiprocessing import get_context
 
 from rich.progress import track
@@ -22,12 +23,12 @@ from eval.making.family import families
 from eval.prose.sentences import split
 from eval.scenarios import Scenario, Split, Turn, read_scenarios, to_message
 from eval.systems.retrieval import DATE
-from memkv.compaction.notes import NO_CHANGE, Count, windows
+from memkv.compaction.notes import Count, parse, windows
 from memkv.compaction.trained import MOST_ROOM
 from memkv.errors import ConfigError
 from memkv.turns import Message
-from train.states import Row, State, oracle, targets_of
-from train.truth import Standing, askable, standings
+from train.states import Row, State, claims, oracle, targets_of
+from train.truth import Standing, askable, place_of, standings
 
 Write = Callable[[State], str]  # a policy: from a state to its answer
 # With every rule kept, room for notes of that many tokens would do; the least is what two rules take.
@@ -70,16 +71,17 @@ class Episode:
         windows: messages that are read together, in order.
         room: tokens for notes.
         standings: what is in force after each window.
+        places: of each standing, the index of the user's message in the window that made it so, if one of it did.
     """
 
     scenario: Scenario
     windows: tuple[tuple[Turn, ...], ...]
     room: int
     standings: tuple[tuple[Standing, ...], ...]
+    places: tuple[tuple[int | None, ...], ...]
 
     def state(self, fold: int, notes: Sequence[str], how: str) -> State:
         """The compaction of window `fold` with `notes` from before."""
-        before = self.standings[fold - 1] if fold else ()
         now = self.standings[fold]
         return State(
             id=f"{self.scenario.id}/{fold}/{how}",
@@ -87,7 +89,7 @@ class Episode:
             notes=tuple(notes),
             turns=self.windows[fold],
             room=self.room,
-            targets=targets_of(now, notes, before),
+            targets=targets_of(now, notes, self.places[fold]),
             probes=tuple(askable(self.scenario, now)),
         )
 
@@ -124,12 +126,17 @@ def episode(scenario: Scenario, config: Config) -> Episode:
     cut = windows(messages, rng.randint(*config.window), estimated)
     tokens = sum(estimated(message["content"]) for message in messages)
     room = min(MOST_ROOM, max(SMALLEST_ROOM, round(rng.choice(config.room) * tokens)))
-    found: list[tuple[Standing, ...]] = []
-    for number in range(len(cut)):
-        so_far = [Message(role=p.role, content=p.text) for window in cut[: number + 1] for p in window]
-        found.append(tuple(standings(scenario, so_far, found[-1] if found else ())))
+    found: list[list[Standing]] = []
+    places: list[list[int | None]] = []
+    heard: list[Message] = []
+    for window in cut:
+        before, new = found[-1] if found else [], [Message(role=piece.role, content=piece.text) for piece in window]
+        found.append(standings(scenario, [*heard, *new], before))
+        of_each = zip_longest(scenario.rules, found[-1], before)
+        places.append([place_of(rule, now, was, heard, new) for rule, now, was in of_each])
+        heard += new
     parts = tuple(tuple(Turn(piece.role, piece.text) for piece in window) for window in cut)  # type: ignore[arg-type]
-    return Episode(scenario, parts, room, tuple(found))
+    return Episode(scenario, parts, room, tuple(map(tuple, found)), tuple(map(tuple, places)))
 
 
 def held_out(config: Config, count: int, processes: int = 1) -> list[Episode]:
@@ -170,15 +177,16 @@ def read_all(found: Sequence[Scenario], config: Config, processes: int) -> list[
 def follow(one: Episode, answer: Write, count: Count, how: str, stray: float = 0.0) -> Iterator[Row]:
     """The states of an episode when `answer` writes the notes, and what it wrote.
 
-    Into a share `stray` of the notes a sentence of the window before slips, wherever it comes to stand.
+    Into a share `stray` of the notes a sentence of the window before slips that is no rule, wherever it comes to stand.
     """
     rng = random.Random(f"{one.scenario.id}/{one.scenario.seed}/stray")
     notes: tuple[str, ...] = ()
     for fold in range(len(one.windows)):
         heard = sentences_of(one.windows[fold - 1]) if fold and rng.random() < stray else []
-        if heard:
+        said = rng.choice(heard) if heard else ""
+        if said and not claims(said, one.scenario.rules):
             at = rng.randint(0, len(notes))
-            notes = (*notes[:at], rng.choice(heard), *notes[at:])
+            notes = (*notes[:at], said, *notes[at:])
         state = one.state(fold, notes, how)
         written = answer(state)
         yield state, written
@@ -200,8 +208,11 @@ def oracle_rows(found: Sequence[Episode], count: Count, stray: float = 0.0) -> I
 def thinned(rows: Sequence[Row], quiet: float, seed: int) -> list[Row]:
     """Rows in any order, with at most a share `quiet` of those in which nothing is to be done."""
     rng = random.Random(seed)
-    busy = [row for row in rows if row[1] != NO_CHANGE]
-    calm = [row for row in rows if row[1] == NO_CHANGE]
+    busy: list[Row] = []
+    calm: list[Row] = []
+    for state, answer in rows:
+        written = parse(answer, state.notes)
+        (busy if written.edits or written.losses else calm).append((state, answer))
     rng.shuffle(calm)
     kept = [*busy, *calm[: round(len(busy) * quiet / (1 - quiet))]]
     rng.shuffle(kept)

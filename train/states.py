@@ -11,6 +11,7 @@ from pathlib import Path
 from eval.scenarios import Probe, Rule, Turn, build
 from eval.scorers import text_survival
 from memkv.compaction.notes import (
+    BULLET,
     Count,
     Edit,
     Loss,
@@ -38,11 +39,13 @@ class Target:
         rule: `active` with the value that holds, or `never`.
         wording: the sentence that says it; empty where nothing holds.
         reachable: it was in the notes or is said in the new messages, so that keeping it is this compaction's job.
+        place: index of the user's message among the new ones that made it so; None where it was so before.
     """
 
     rule: Rule
     wording: str
     reachable: bool
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class State:
 
     def after(self, answer: str, count: Count) -> tuple[Written, tuple[Note, ...], tuple[Note, ...]]:
         """The answer as edits, the notes that it makes, and those of them that fit the room."""
-        written = parse(answer, len(self.notes))
+        written = parse(answer, self.notes)
         whole = apply(self.notes, written)
         return written, whole, truncate(whole, self.room, count)
 
@@ -81,93 +84,78 @@ class State:
 Row = tuple[State, str]  # and what was, or should be, written in answer
 
 
-def targets_of(now: Sequence[Standing], notes: Sequence[str], before: Sequence[Standing]) -> tuple[Target, ...]:
-    """Standings as targets: reachable are those in the notes with their value, and those that the messages changed."""
+def targets_of(now: Sequence[Standing], notes: Sequence[str], places: Sequence[int | None]) -> tuple[Target, ...]:
+    """Standings as targets: reachable are those in the notes with their value, and those that the messages made so."""
     kept = text_survival(as_text(notes), [standing.rule for standing in now]).verdicts
-    earlier = {standing.rule.id: standing for standing in before}
     found = []
-    for standing in now:
-        was = earlier.get(standing.rule.id)
-        new = was is None or was.wording != standing.wording
-        in_notes = kept[standing.rule.id].verdict in ("right", "distorted", "ambiguous")
-        found.append(Target(standing.rule, standing.wording, bool(standing.wording) and (new or in_notes)))
+    for standing, place in zip(now, places, strict=True):
+        in_notes = kept[standing.rule.id].verdict in ("right", "ambiguous")
+        reachable = bool(standing.wording) and (place is not None or in_notes)
+        found.append(Target(standing.rule, standing.wording, reachable, place))
     return tuple(found)
 
 
 def oracle(state: State, count: Count) -> str:
-    """The best answer: what is new word for word, what has changed in its place, what is over gone.
+    """The best answer of one who knows no more than what the policy reads.
 
-    Where not all fits, the longest notes go first, so that as many rules as possible stay; their loss is declared.
+    What is new is noted word for word under its message, and what it replaces or ends is taken out there; what is no
+    rule or is said twice is taken out before. Where not all fits, the longest notes go first, so that as many rules as
+    possible stay; their loss is declared.
     """
-    lines = dict(enumerate(state.notes, 1))
-    says = {number: _rules_in(line, state.targets) for number, line in lines.items()}
-    edits: dict[int, Edit] = {}
-    added: list[tuple[Target, str]] = []
-    for target in state.targets:
-        at = next((number for number, ids in says.items() if target.rule.id in ids), None)
-        if target.wording:
-            right = at is not None and target.rule.id in _right_in(lines[at], state.targets)
-            if at is None and target.reachable:
-                added.append((target, target.wording))
-            elif at is not None and not right:
-                edits[at] = Edit("change", at, target.wording)
-        elif at is not None:
-            edits[at] = Edit("drop", at, "")
-    for number in lines:
-        if not says[number]:  # a note that is no rule takes room
-            edits[number] = Edit("drop", number, "")
-    order = {target.rule.id: place for place, target in enumerate(_by_place(state, [t for t, _ in added]))}
-    added.sort(key=lambda pair: order[pair[0].rule.id])
-    return _within_room(state, lines, edits, added, count)
+    in_force = {target.rule.id: target for target in state.targets if target.wording}
+    rules = [target.rule for target in state.targets]
+    claimed = [claims(line, rules) for line in state.notes]
+    right = [{rule for rule, verdict in each.items() if verdict == "right" and rule in in_force} for each in claimed]
+    held = {rule for each in right for rule in each}
+    added = [
+        Edit("add", target.wording, target.place)
+        for target in _as_said(state, in_force.values())
+        if target.place is not None and target.rule.id not in held
+    ]
+    places = {target.rule.id: target.place for target in state.targets}
+    drops: list[Edit] = []
+    seen: set[str] = set()
+    for number, (said, good) in enumerate(zip(claimed, right, strict=True), 1):
+        ended = [place for rule in said if (place := places[rule]) is not None]
+        if good - seen:
+            seen |= good
+        elif not said or said.keys() <= held:  # no rule, or nothing that another note does not say rightly
+            drops.append(Edit("drop", state.notes[number - 1], None, number))
+        elif ended:  # by what the messages say; otherwise nobody can know that it is wrong
+            drops.append(Edit("drop", state.notes[number - 1], min(ended), number))
+    return _within_room(state, added, drops, count)
 
 
-def _rules_in(line: str, targets: Sequence[Target]) -> set[str]:
-    """Ids of the rules that a note claims anything of."""
-    found = text_survival(f"- {line}", [target.rule for target in targets]).verdicts
-    return {rule for rule, reading in found.items() if reading.verdict != "absent"}
+def claims(line: str, rules: Sequence[Rule]) -> dict[str, str]:
+    """Rules that a note claims anything of, with what the metric finds of each."""
+    found = text_survival(f"{BULLET}{line}", rules).verdicts
+    return {rule: reading.verdict for rule, reading in found.items() if reading.verdict != "absent"}
 
 
-def _right_in(line: str, targets: Sequence[Target]) -> set[str]:
-    """Ids of the rules that a note says rightly."""
-    found = text_survival(f"- {line}", [target.rule for target in targets]).verdicts
-    return {rule for rule, reading in found.items() if reading.verdict == "right"}
-
-
-def _by_place(state: State, targets: Sequence[Target]) -> list[Target]:
+def _as_said(state: State, targets: Iterable[Target]) -> list[Target]:
     """Targets in the order in which the messages say them."""
     text = "\n".join(turn.text for turn in state.turns)
     # Without its first letter, which is made a capital where a lead was taken off.
     return sorted(targets, key=lambda target: text.find(target.wording[1:]))
 
 
-def _within_room(
-    state: State,
-    lines: dict[int, str],
-    edits: dict[int, Edit],
-    added: list[tuple[Target, str]],
-    count: Count,
-) -> str:
+def _within_room(state: State, added: list[Edit], drops: list[Edit], count: Count) -> str:
     """Edits that keep as many notes as fit; what they give up is declared lost."""
+    messages = sum(turn.role == "user" for turn in state.turns)
+    gone = {edit.number for edit in drops}
+    kept = {number: note for number, note in enumerate(state.notes, 1) if number not in gone}
     losses: list[Loss] = []
-    topics = {target.rule.id: target.rule.topic for target in state.targets}
-
-    def after() -> list[str]:
-        texts = {number: edits[number].text if number in edits else line for number, line in lines.items()}
-        return [text for text in texts.values() if text] + [text for _, text in added]
-
-    while size(after(), count) > state.room and after():
-        longest = max(after(), key=count)
-        new = next((pair for pair in added if pair[1] == longest), None)
-        if new is not None:
-            added.remove(new)
-            losses.append(Loss(new[0].rule.topic, 1.0))
-            continue
-        number = next(n for n, line in lines.items() if (edits[n].text if n in edits else line) == longest)
-        ids = _rules_in(longest, state.targets)
-        losses += [Loss(topics[rule], 1.0) for rule in sorted(ids)]
-        edits[number] = Edit("drop", number, "")
-    chosen = [*(edits[number] for number in sorted(edits)), *(Edit("add", None, text) for _, text in added)]
-    return write(chosen, losses)
+    while size([*kept.values(), *(edit.text for edit in added)], count) > state.room and (kept or added):
+        longest = max([*kept.values(), *(edit.text for edit in added)], key=count)
+        said = claims(longest, [target.rule for target in state.targets])
+        losses += [Loss(target.rule.topic, 1.0) for target in state.targets if target.rule.id in said]
+        if any(edit.text == longest for edit in added):
+            added = [edit for edit in added if edit.text != longest]
+        else:
+            number = next(number for number, note in kept.items() if note == longest)
+            drops.append(Edit("drop", longest, messages - 1 if messages else None, number))
+            del kept[number]
+    return write([*added, *drops], losses, messages)
 
 
 def save(path: Path, states: Iterable[State]) -> None:

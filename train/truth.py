@@ -54,6 +54,28 @@ def standing_of(rule: Rule, text: str, before: Standing | None) -> Standing:
     return Standing(dataclasses.replace(now, old_value=old), without_lead(reading.sentence, now))
 
 
+def place_of(
+    rule: Rule, now: Standing, before: Standing | None, heard: Sequence[Message], new: Sequence[Message]
+) -> int | None:
+    """Index of the user's message among `new` after which a rule stood as it does now; None if it did before.
+
+    Args:
+        rule: of the scenario.
+        now: the rule after all messages.
+        before: the rule after `heard`; None where that is nothing.
+        heard: messages that were read already.
+        new: those that follow.
+    """
+    users = [index for index, message in enumerate(new) if message["role"] == "user"]
+    if not users or now.wording == (before.wording if before else ""):
+        return None
+    for place in reversed(range(1, len(users))):
+        text = transcript_of([*heard, *new[: users[place]]])
+        if standing_of(rule, text, before).wording != now.wording:
+            return place
+    return 0
+
+
 def with_value(rule: Rule, value: str) -> Rule:
     """The rule with another of its values."""
     said_before = rule.statement

@@ -42,7 +42,7 @@ class Chat:
     context_budget: str | None = None
     """Most bytes of live cache, like 16MiB (default of a new session: 64 MiB)."""
     strategy: str | None = None
-    """How to compact: truncate, summary, pinned, pinned+summary."""
+    """How to compact: trained, pinned+trained, trained:FOLDER, truncate, summary, pinned, pinned+summary."""
     codec: str | None = None
     """How the cache is stored: identity, fp8, int8, int4, ..."""
     rebuild: bool = False

@@ -13,11 +13,13 @@ from memkv.compaction.base import (
     LossLedger,
     to_messages,
 )
+from memkv.compaction.origin import made_for, read_origin
 from memkv.compaction.pinned import Pinned
 from memkv.compaction.summary import Summary
 from memkv.compaction.trained import SHIPPED, TrainedSummary
 from memkv.compaction.truncate import Truncate
 from memkv.errors import ConfigError
+from memkv.model import HybridModel
 
 __all__ = [
     "Compaction",
@@ -30,12 +32,20 @@ __all__ = [
     "Summary",
     "TrainedSummary",
     "Truncate",
+    "default_strategy",
     "strategy",
     "to_messages",
 ]
 
 STRATEGIES = ("truncate", "summary", "pinned", "pinned+summary", "notes")
 TRAINED = ("trained", "pinned+trained")
+
+
+def default_strategy(model: HybridModel) -> str:
+    """The policy that comes with memkv where it was trained on this model, else `pinned+summary`."""
+    origin = read_origin(SHIPPED) if SHIPPED.is_dir() else None
+    fits = origin is not None and origin.model == model.name and made_for(origin, model)
+    return "trained" if fits else "pinned+summary"
 
 
 def strategy(name: str) -> CompactionStrategy:

@@ -1,32 +1,40 @@
 """Notes: what a memory policy reads and writes. One fold is notes and new messages in, edits of the notes out.
 
 A policy that writes edits instead of a new summary copies nothing twice: a line that nobody touches stays word for word
-through any number of compactions. The grammar, one edit a line:
+through any number of compactions. It goes through the user's messages by their letters, so that it decides of each one
+whether it says anything to keep. The grammar, one edit a line:
 
-    + a new note            - 3 (note 3 no longer holds)        3. what note 3 says now
+    A                       (what follows comes of message A; what stands before, of the notes alone)
+    + a new note            - a note that no longer holds
     LOST: topic 80%         (there is no room for it, or it may have been got wrong)        No change.
+
+A note is named by its words, as in a diff: a small model copies them more surely than it looks up a number.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Literal
 
+from memkv.compaction.base import word_overlap
 from memkv.turns import Message
 
 INSTRUCTION = (
-    "You keep the notes of a conversation: the user's rules that are in force, in their words. Reply with edits, one a "
-    "line: '+ note' for a new one, '- number' for one that no longer holds, 'number. note' for one that changed, "
-    "'LOST: topic 90%' for what there is no room for, or 'No change.'"
+    "You keep the notes of a conversation: the user's rules that are in force, in their words. Write the letter of "
+    "each message, and below it '+ note' for a new rule, '- note' for one that no longer holds, 'LOST: topic 90%' for "
+    "what there is no room for."
 )
 NO_CHANGE = "No change."
 NO_NOTES = "(none)"
 BULLET = "- "
+NAMED = 0.7  # share of the words after "- " that a note must hold to be meant
+HEARD = 12  # words of an assistant's message that the policy reads: rules are the user's
 ADD = re.compile(r"\+\s+(\S.*)")
-DROP = re.compile(r"-\s*(\d{1,3})\.?")
-CHANGE = re.compile(r"(\d{1,3})[.):]\s+(\S.*)")
+DROP = re.compile(r"-\s+(\S.*)")
+LETTERS = re.compile(r"([A-Z]{1,2})[.:]?")
 LOST = re.compile(r"LOST:\s+(\S.*?)\s+(\d{1,3})\s?%")
 
 Count = Callable[[str], int]  # tokens of a text
@@ -34,11 +42,19 @@ Count = Callable[[str], int]  # tokens of a text
 
 @dataclass(frozen=True)
 class Edit:
-    """One change to the notes. `number` is a note's, counted from 1; None for a new one. `text` is empty for a drop."""
+    """One change to the notes.
 
-    kind: Literal["add", "drop", "change"]
-    number: int | None
+    Attributes:
+        kind: add or drop.
+        text: of the new note, or of the one that goes.
+        under: index of the user's message that it comes of; None where it stands before all of them.
+        number: of the note that goes, counted from 1.
+    """
+
+    kind: Literal["add", "drop"]
     text: str
+    under: int | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,43 +76,65 @@ class Written:
 
 @dataclass(frozen=True)
 class Note:
-    """One line of the notes. `before` is its number before the fold; None for one that the fold added.
+    """One line of the notes.
 
-    `changed` is whether the fold gave it a new text.
+    Attributes:
+        before: its number before the fold; None for one that the fold added.
+        under: index of the user's message that the fold took it from, if it said so.
     """
 
     text: str
     before: int | None = None
-    changed: bool = False
+    under: int | None = None
 
 
 def prompt(notes: Sequence[str], window: Sequence[Piece], room: int, count: Count) -> list[Message]:
-    """What the policy reads: the notes, numbered, how many tokens they may take and take now, and the new messages."""
-    numbered = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, 1)) or NO_NOTES
-    spoken = "\n".join(f"{piece.role.capitalize()}: {piece.text}" for piece in window)
-    text = f"Notes ({size(notes, count)} of {room} tokens):\n{numbered}\n\nNew messages:\n{spoken}"
+    """What the policy reads: the notes, how many tokens they may take and take now, and the new messages.
+
+    The user's messages have letters.
+    """
+    letters = iter(range(len(window)))
+    names = [letter(next(letters)) if piece.role == "user" else piece.role.capitalize() for piece in window]
+    spoken = "\n".join(f"{name}: {piece.text}" for name, piece in zip(names, window, strict=True))
+    text = f"Notes ({size(notes, count)} of {room} tokens):\n{as_text(notes) or NO_NOTES}\n\nNew messages:\n{spoken}"
     return [Message(role="system", content=INSTRUCTION), Message(role="user", content=text)]
 
 
-def parse(answer: str, notes: int) -> Written:
-    """Edits in `answer` to as many `notes`; a line cut off by the end of the answer counts as malformed or as it reads.
+def letter(index: int) -> str:
+    """A to Z, then AA to ZZ."""
+    first, second = divmod(index, len(ascii_uppercase))
+    return (ascii_uppercase[first - 1] if first else "") + ascii_uppercase[second]
 
-    An answer without a single edit, loss or "No change." is malformed as a whole.
+
+def index_of(letters: str) -> int:
+    """The inverse of `letter`."""
+    index = 0
+    for each in letters:
+        index = index * len(ascii_uppercase) + ascii_uppercase.index(each) + 1
+    return index - 1
+
+
+def parse(answer: str, notes: Sequence[str]) -> Written:
+    """Edits in `answer` to `notes`; a line cut off by the end of the answer counts as malformed or as it reads.
+
+    An empty answer is malformed as a whole.
     """
     edits: list[Edit] = []
     losses: list[Loss] = []
     malformed: list[str] = []
-    touched: set[int] = set()
+    left = dict(enumerate(notes, 1))
+    under: int | None = None
     lines = [line.strip() for line in answer.strip().splitlines() if line.strip()]
     for line in lines:
-        if match := ADD.fullmatch(line):
-            edits.append(Edit("add", None, match[1]))
+        if match := LETTERS.fullmatch(line):
+            under = index_of(match[1])
+        elif match := ADD.fullmatch(line):
+            edits.append(Edit("add", match[1], under))
         elif match := LOST.fullmatch(line):
             losses.append(Loss(match[1], min(int(match[2]), 100) / 100))
-        elif (match := DROP.fullmatch(line) or CHANGE.fullmatch(line)) and _free(int(match[1]), notes, touched):
-            touched.add(int(match[1]))
-            text = match[2] if match.re is CHANGE else ""
-            edits.append(Edit("change" if text else "drop", int(match[1]), text))
+        elif (match := DROP.fullmatch(line)) and (number := named(match[1], left)) is not None:
+            edits.append(Edit("drop", match[1], under, number))
+            del left[number]
         elif line != NO_CHANGE or len(lines) > 1:
             malformed.append(line)
     if not lines:
@@ -104,41 +142,40 @@ def parse(answer: str, notes: int) -> Written:
     return Written(tuple(edits), tuple(losses), tuple(malformed))
 
 
-def _free(number: int, notes: int, touched: set[int]) -> bool:
-    """Whether there is such a note and no edit has named it before."""
-    return 1 <= number <= notes and number not in touched
+def named(words: str, notes: Mapping[int, str]) -> int | None:
+    """Number of the note that `words` are, or begin, or are nearly; the first of several. None where there is none."""
+    said = words.casefold()
+    for fits in (said.__eq__, lambda note: note.startswith(said)):
+        if (number := next((n for n, note in notes.items() if fits(note.casefold())), None)) is not None:
+            return number
+    shares = {n: min(word_overlap(words, note), word_overlap(note, words)) for n, note in notes.items()}
+    best = max(shares, key=lambda n: shares[n], default=None)
+    return best if best is not None and shares[best] >= NAMED else None
 
 
-def write(edits: Sequence[Edit], losses: Sequence[Loss] = ()) -> str:
-    """Edits as a policy writes them; the inverse of `parse`."""
-    lines = []
-    for edit in edits:
-        match edit.kind:
-            case "add":
-                lines.append(f"+ {edit.text}")
-            case "drop":
-                lines.append(f"- {edit.number}")
-            case "change":
-                lines.append(f"{edit.number}. {edit.text}")
+def write(edits: Sequence[Edit], losses: Sequence[Loss] = (), messages: int = 0) -> str:
+    """Edits as a policy writes them of a window with so many of the user's messages; the inverse of `parse`."""
+    lines = [as_line(edit) for edit in edits if edit.under is None]
+    for index in range(messages):
+        lines += [letter(index), *(as_line(edit) for edit in edits if edit.under == index)]
     lines += [f"LOST: {loss.topic} {round(100 * loss.probability)}%" for loss in losses]
     return "\n".join(lines) or NO_CHANGE
 
 
+def as_line(edit: Edit) -> str:
+    """One edit in the grammar."""
+    return f"{'+' if edit.kind == 'add' else '-'} {edit.text}"
+
+
 def apply(notes: Sequence[str], written: Written) -> tuple[Note, ...]:
     """The notes after the edits: what stays in its order, then what is new; a note said before is not added again."""
-    edits = {edit.number: edit for edit in written.edits if edit.number is not None}
-    kept: list[Note] = []
-    for number, note in enumerate(notes, 1):
-        edit = edits.get(number)
-        if edit is None:
-            kept.append(Note(note, number))
-        elif edit.kind == "change":
-            kept.append(Note(edit.text, number, changed=True))
+    gone = {edit.number for edit in written.edits if edit.kind == "drop"}
+    kept = [Note(note, number) for number, note in enumerate(notes, 1) if number not in gone]
     present = {note.text.casefold() for note in kept}
     for edit in written.edits:
         if edit.kind == "add" and edit.text.casefold() not in present:
             present.add(edit.text.casefold())
-            kept.append(Note(edit.text))
+            kept.append(Note(edit.text, under=edit.under))
     return tuple(kept)
 
 
@@ -175,12 +212,12 @@ def windows(turns: Sequence[Message], most: int, count: Count) -> list[list[Piec
     """Messages in portions of at most `most` tokens, which a policy reads one after the other.
 
     Portions begin with a user's message where they can; a message longer than `most` is cut at lines, then at
-    sentences, then at words.
+    sentences, then at words. Of an assistant's message the beginning is read.
     """
     found: list[list[Piece]] = []
     held = 0
     for index, turn in enumerate(turns):
-        for piece in pieces(turn["content"], most, count):
+        for piece in pieces(heard(turn), most, count):
             tokens = count(piece)
             goes_on = turn["role"] != "user" and held + tokens <= most * 5 // 4  # an answer stays with its question
             if not found or (held + tokens > most and not goes_on):
@@ -189,6 +226,14 @@ def windows(turns: Sequence[Message], most: int, count: Count) -> list[list[Piec
             found[-1].append(Piece(index, turn["role"], piece))
             held += tokens
     return found
+
+
+def heard(turn: Message) -> str:
+    """What the policy reads of a message."""
+    words = turn["content"].split()
+    if turn["role"] == "user" or len(words) <= HEARD:
+        return turn["content"]
+    return f"{' '.join(words[:HEARD])} ..."
 
 
 def pieces(text: str, most: int, count: Count) -> list[str]:

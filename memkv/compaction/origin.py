@@ -28,25 +28,39 @@ def write_origin(folder: Path, origin: Origin) -> None:
     (folder / FILE).write_text(json.dumps(dataclasses.asdict(origin)) + "\n", encoding="utf-8")
 
 
+def read_origin(folder: Path) -> Origin | None:
+    """The record beside an adapter, if there is one.
+
+    Raises:
+        ConfigError: the record is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Cannot read {path}: {error}", "Copy the adapter's folder again.") from error
+    return from_mapping(Origin, data if isinstance(data, dict) else {}, str(path))
+
+
+def made_for(origin: Origin, model: HybridModel) -> bool:
+    """Whether an adapter was trained on this model. One in another precision, whose hash says nothing, passes."""
+    running = model.fingerprint
+    return origin.dtype != running.dtype or origin.weights == running.weights
+
+
 def check_origin(folder: Path, model: HybridModel) -> None:
-    """Refuse an adapter of other weights. One without a record, and a model in another precision, pass.
+    """Refuse an adapter of other weights. One without a record passes.
 
     Raises:
         ModelUnavailable: both are named.
         ConfigError: the record is damaged.
     """
-    path = folder / FILE
-    if not path.exists():
-        return
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"Cannot read {path}: {error}", "Copy the adapter's folder again.") from error
-    origin = from_mapping(Origin, data if isinstance(data, dict) else {}, str(path))
-    running = model.fingerprint
-    if origin.dtype == running.dtype and origin.weights != running.weights:
+    origin = read_origin(folder)
+    if origin is not None and not made_for(origin, model):
         raise ModelUnavailable(
             f"The adapter in {folder} was trained for {origin.model} (weights {origin.weights}), this is {model.name} "
-            f"(weights {running.weights})",
+            f"(weights {model.fingerprint.weights})",
             "Use another compaction strategy, or train one for this model: train/README.md.",
         )

@@ -99,16 +99,16 @@ def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item,
         return len(chat.encode(text))
 
     notes = [note for item in context.standing("summary") for note in as_notes(item)]
-    # A window from which nothing was noted is read again while it is in the context: that changes nothing.
-    covered = {source for note in notes for source in note.sources}
-    unread = [item for item in context.messages() if item.n not in covered]
+    # Messages after the last one that was noted are read again while they are in the context: that changes nothing.
+    covered = max((source for item in context.standing("summary") for source in item.sources), default=0)
+    unread = [item for item in context.messages() if item.n > covered]
     losses: list[Loss] = []
     with policy(model, adapter):
         for window in windows([Message(role=item.role, content=item.text) for item in unread], WINDOW, count):
-            sources = tuple(dict.fromkeys(unread[piece.turn].n for piece in window))
+            window_of = [(unread[piece.turn].n, piece.role) for piece in window]
             texts = [bare(note) for note in notes]
-            written = parse(write(model, prompt(texts, window, room, count)), len(notes))
-            after = [itemize(note, notes, sources) for note in apply(texts, written)]
+            written = parse(write(model, prompt(texts, window, room, count)), texts)
+            after = [itemize(note, notes, window_of) for note in apply(texts, written)]
             notes, left = within(after, room, count)
             losses += [*written.losses, *left]
     return tuple(notes), tuple(losses)
@@ -134,14 +134,20 @@ def bare(note: Item) -> str:
     return note.text.removeprefix(BULLET)
 
 
-def itemize(note: Note, before: Sequence[Item], sources: tuple[int, ...]) -> Item:
-    """A note as an item: the same as long as its words are the same, else a new one with all that it was made from."""
-    old = before[note.before - 1] if note.before is not None else None
-    if old is not None and not note.changed:
-        return old
-    before_that = () if old is None else (*old.sources, *([] if old.n == NEW else [old.n]))
-    made_from = dict.fromkeys([*before_that, *sources])
-    return Item(NEW, "summary", "", BULLET + note.text, tuple(made_from))
+def itemize(note: Note, before: Sequence[Item], window: Sequence[tuple[int, str]]) -> Item:
+    """A note as an item: the one that it was before, or a new one with the messages that it was made from.
+
+    Args:
+        note: as the fold left it.
+        before: the notes as the fold found them.
+        window: number and role of each message that it read. A note that does not say which one it is of is of all.
+    """
+    if note.before is not None:
+        return before[note.before - 1]
+    users = [n for n, role in window if role == "user"]
+    at = note.under
+    sources = [users[at]] if at is not None and at < len(users) else [n for n, _ in window]
+    return Item(NEW, "summary", "", BULLET + note.text, tuple(dict.fromkeys(sources)))
 
 
 def write(model: HybridModel, messages: Sequence[Message]) -> str:

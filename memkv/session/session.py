@@ -8,7 +8,7 @@ from dataclasses import asdict
 from types import TracebackType
 
 from memkv.cache_size import CacheSize
-from memkv.compaction import Compaction, Context, Item, to_messages
+from memkv.compaction import Compaction, Context, Item, default_strategy, to_messages
 from memkv.compaction import strategy as strategy_by_name
 from memkv.compress import Chain, Identity, KVCompressor
 from memkv.compress import codec as codec_by_name
@@ -26,7 +26,6 @@ from memkv.snapshot_file import to_buffers
 from memkv.store import NewEvent, NewMemory, TenantStore
 
 DEFAULT_BUDGET = "64 MiB"
-DEFAULT_STRATEGY = "pinned+summary"
 DEFAULT_CODEC = "identity"
 # The least that a conversation needs beside its system prompt: one short exchange.
 SMALLEST_EXCHANGE = 64  # tokens
@@ -43,7 +42,9 @@ class Session:
         tenant: whose memory it is, from `store.tenant(id)`.
         name: an existing session is restored, else a new one starts.
         context_budget: most bytes of live cache after a turn, as a number or like `16 MiB`.
-        strategy: compaction strategy: truncate, summary, pinned, pinned+summary.
+        strategy: compaction strategy: truncate, summary, pinned, pinned+summary, trained, pinned+trained, or
+            trained:FOLDER. Of a new session: `trained` on the model that memkv's policy was trained on, else
+            pinned+summary.
         codec: how the cache is stored at rest: identity, fp8, int8, int4 and others (see `memkv.compress`).
         system: system prompt of a new session.
         recall: bring text that left the context back before a message that touches it (logged as `recalled`).
@@ -77,7 +78,7 @@ class Session:
         before = stored.settings if stored else {}
         asked = before.get("context_budget", DEFAULT_BUDGET) if context_budget is None else context_budget
         self.context_budget = parse_bytes(asked)
-        self.strategy = strategy_by_name(str(strategy or before.get("strategy", DEFAULT_STRATEGY)))
+        self.strategy = strategy_by_name(str(strategy or before.get("strategy") or default_strategy(model)))
         self.codec_name = str(codec or before.get("codec", DEFAULT_CODEC))
         self._codec = codec_by_name(self.codec_name, model=model)
         self._settings = {

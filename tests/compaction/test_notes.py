@@ -13,6 +13,8 @@ from memkv.compaction.notes import (
     Note,
     apply,
     as_text,
+    index_of,
+    letter,
     parse,
     prompt,
     size,
@@ -34,54 +36,68 @@ def said(*texts: str) -> list[Message]:
 
 
 def test_edits_of_every_kind_are_read_and_applied_in_order():
-    written = parse("+ Calls are not on Monday.\n- 2\n3. Update opens a reply.\nLOST: the red folder 90%", 3)
+    written = parse(f"+ Calls are not on Monday.\n- {NOTES[1]}\nLOST: the red folder 90%", NOTES)
     assert not written.malformed
     assert written.losses == (Loss("the red folder", 0.9),)
-    assert [note.text for note in apply(NOTES, written)] == [
-        "Headlines have at most nine words.",
-        "Update opens a reply.",
-        "Calls are not on Monday.",
-    ]
+    assert [note.text for note in apply(NOTES, written)] == [NOTES[0], NOTES[2], "Calls are not on Monday."]
 
 
 def test_a_note_that_nobody_touches_stays_the_same_note():
-    kept = apply(NOTES, parse("2. Notes are kept in the blue folder.", 3))
-    assert kept[0] == Note(NOTES[0], before=1)
-    assert kept[1] == Note("Notes are kept in the blue folder.", before=2, changed=True)
+    kept = apply(NOTES, parse(f"A\n+ Calls are not on Monday.\n- {NOTES[1]}", NOTES))
+    assert kept == (Note(NOTES[0], before=1), Note(NOTES[2], before=3), Note("Calls are not on Monday.", under=0))
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        (NOTES[1], 2),
+        (NOTES[1].upper(), 2),
+        ("Memo opens", 3),
+        ("Notes are kept in a red folder", 2),
+        ("Notes are kept in the blue drawer.", None),
+        ("The weather was fine.", None),
+    ],
+)
+def test_a_note_is_named_by_its_words(words, number):
+    assert [edit.number for edit in parse(f"- {words}", NOTES).edits] == ([] if number is None else [number])
+
+
+def test_of_two_equal_notes_one_goes():
+    twice = (NOTES[0], NOTES[0])
+    assert len(apply(twice, parse(f"- {NOTES[0]}", twice))) == 1
 
 
 def test_no_change_changes_nothing():
-    assert [note.text for note in apply(NOTES, parse(NO_CHANGE, 3))] == list(NOTES)
+    assert [note.text for note in apply(NOTES, parse(NO_CHANGE, NOTES))] == list(NOTES)
 
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "   \n", "I have noted it.", "- 4", "4. No such note.", "- 2\n- 2", "LOST: something", "+", "No change.\n+ x"],
+    ["", "  \n", "I see.", "- No such note.", f"- {NOTES[1]}\n- {NOTES[1]}", "LOST: it", "+", "No change.\n+ x"],
 )
 def test_what_is_no_edit_is_malformed_and_changes_nothing_by_itself(answer):
-    assert parse(answer, 3).malformed
+    assert parse(answer, NOTES).malformed
 
 
 def test_the_same_note_is_not_added_twice():
-    again = parse(f"+ {NOTES[0]}\n+ {NOTES[0].upper()}", 3)
+    again = parse(f"+ {NOTES[0]}\n+ {NOTES[0].upper()}", NOTES)
     assert [note.text for note in apply(NOTES, again)] == list(NOTES)
 
 
 line = st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1, max_size=12)
 sentence = st.lists(line, min_size=1, max_size=6).map(" ".join)
-edits = st.lists(st.one_of(sentence.map(lambda t: Edit("add", None, t))), max_size=4)
-numbered = st.dictionaries(st.integers(1, 5), st.one_of(st.none(), sentence), max_size=5).map(
-    lambda chosen: [
-        Edit("drop", number, "") if text is None else Edit("change", number, text) for number, text in chosen.items()
-    ]
+under = st.one_of(st.none(), st.integers(0, 3))
+adds = st.lists(st.builds(lambda text, at: Edit("add", text, at), sentence, under), max_size=4)
+drops = st.dictionaries(st.integers(1, 3), under, max_size=3).map(
+    lambda chosen: [Edit("drop", NOTES[number - 1], at, number) for number, at in chosen.items()]
 )
 losses = st.lists(st.builds(Loss, sentence, st.integers(0, 100).map(lambda p: p / 100)), max_size=2)
 
 
-@given(numbered, edits, losses)
-def test_reading_is_the_inverse_of_writing(changed, added, lost):
-    chosen = [*changed, *added]
-    written = parse(write(chosen, lost), 5)
+@given(adds, drops, losses)
+def test_reading_is_the_inverse_of_writing(added, dropped, lost):
+    chosen = sorted([*added, *dropped], key=lambda edit: -1 if edit.under is None else edit.under)
+    written = parse(write(chosen, lost, messages=4), NOTES)
     assert (list(written.edits), list(written.losses), written.malformed) == (chosen, lost, ())
 
 
@@ -89,8 +105,26 @@ def test_the_prompt_names_room_and_notes_but_never_more_than_the_messages():
     messages = prompt(NOTES[:1], windows(said("Hello.", "Good day."), 99, words)[0], 40, words)
     assert [message["role"] for message in messages] == ["system", "user"]
     text = messages[1]["content"]
-    assert text.startswith("Notes (7 of 40 tokens):\n1. Headlines have at most nine words.")
-    assert text.endswith("User: Hello.\nAssistant: Good day.")
+    assert text.startswith("Notes (7 of 40 tokens):\n- Headlines have at most nine words.")
+    assert text.endswith("A: Hello.\nAssistant: Good day.")
+
+
+def test_the_beginning_of_an_answer_is_read_and_all_of_a_user():
+    long = " ".join(f"w{n}" for n in range(40))
+    mine, answer = windows(said(long, long), 99, words)[0]
+    assert mine.text == long
+    assert answer.text.split() == [*long.split()[:12], "..."]
+
+
+@pytest.mark.parametrize(("index", "letters"), [(0, "A"), (25, "Z"), (26, "AA"), (27, "AB"), (701, "ZZ")])
+def test_messages_have_letters(index, letters):
+    assert (letter(index), index_of(letters)) == (letters, index)
+
+
+def test_an_edit_knows_the_message_it_comes_of():
+    written = parse(f"- {NOTES[0]}\nA\nB\n+ Calls are not on Monday.\n- {NOTES[1]}\nC", NOTES)
+    assert not written.malformed
+    assert [(edit.kind, edit.under) for edit in written.edits] == [("drop", None), ("add", 1), ("drop", 1)]
 
 
 def test_what_does_not_fit_is_cut_from_the_end():
@@ -102,7 +136,8 @@ def test_what_does_not_fit_is_cut_from_the_end():
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=8), st.integers(5, 40))
 def test_windows_hold_every_word_in_order_and_stay_near_their_size(lengths, most):
-    turns = said(*[" ".join(f"w{i}x{j}" for j in range(n)) for i, n in enumerate(lengths)])
+    texts = [" ".join(f"w{i}x{j}" for j in range(n)) for i, n in enumerate(lengths)]
+    turns = [Message(role="user", content=text) for text in texts]
     found = windows(turns, most, words)
     assert " ".join(piece.text for window in found for piece in window).split() == [
         word for turn in turns for word in turn["content"].split()

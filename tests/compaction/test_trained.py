@@ -89,19 +89,23 @@ def test_a_second_compaction_keeps_a_note_as_the_same_item(model, adapter, scrip
     assert (entry.status, entry.probability) == ("verbatim", 1.0)
 
 
-def test_a_changed_note_is_a_new_item_made_from_both(model, adapter, script):
-    script({"red folder": f"+ {RULE}", "blue folder": f"1. {CHANGED}"})
+def test_a_changed_note_is_a_new_item_made_from_the_message_that_changed_it(model, adapter, script):
+    script({"red folder": f"+ {RULE}", "blue folder": f"A\n+ {CHANGED}\n- {RULE}"})
     first = compact(model, adapter, messages(RULE, "Noted.", "x" * 900, "y" * 900), 400)
     second = compact(model, adapter, (*first.items, *messages(CHANGED, "Noted.", first=10)), 400)
     note = next(item for item in second.items if item.kind == "summary")
-    assert note.text == f"- {CHANGED}"
-    assert {1, 10} <= set(note.sources), "forgetting either takes the note along"
-    entry = next(e for e in second.ledger.entries if e.memory == first.items[0].n)
-    assert (entry.status, entry.found_in) == ("paraphrased", (note.n,))
+    assert (note.text, note.sources) == (f"- {CHANGED}", (10,))
+    assert [e.status for e in second.ledger.entries if e.memory == first.items[0].n] == ["dropped"]
+
+
+def test_a_note_is_made_from_the_message_under_whose_letter_it_stands(model, adapter, script):
+    script({"red folder": f"A\nB\n+ {RULE}\nC"})
+    done = compact(model, adapter, messages("Hello.", "Good day.", RULE, "Noted.", "More.", "Yes."), 4000)
+    assert [item.sources for item in done.items if item.kind == "summary"] == [(3,)]
 
 
 def test_what_no_longer_holds_is_dropped_and_said_so(model, adapter, script):
-    script({"red folder": f"+ {RULE}", "forget": "- 1"})
+    script({"red folder": f"+ {RULE}", "forget": f"- {RULE}"})
     first = compact(model, adapter, messages(RULE, "Noted.", "x" * 900, "y" * 900), 400)
     second = compact(model, adapter, (*first.items, *messages("Please forget that.", "Done.", first=10)), 400)
     assert notes_of(second.items) == []
@@ -247,15 +251,6 @@ def test_two_adapters_in_folders_of_one_name_are_two(model, adapter, tmp_path, m
     for folder in (adapter, other):
         compact(model, folder, messages(RULE, "Noted."), 4000)
     assert len(set(used)) == 2
-
-
-def test_a_dropped_note_is_not_said_to_live_on_in_another_of_its_window(model, adapter, script):
-    script({"red folder": f"+ {RULE}\n+ {OTHER}", "forget": "- 1\n2. Headlines have at most ten words."})
-    first = compact(model, adapter, messages(f"{RULE} {OTHER}", "Noted.", "x" * 900, "y" * 900), 400)
-    second = compact(model, adapter, (*first.items, *messages("Please forget that.", "Done.", first=10)), 400)
-    dropped, changed = [item.n for item in first.items if item.kind == "summary"]
-    said = {entry.memory: entry.status for entry in second.ledger.entries}
-    assert (said[dropped], said[changed]) == ("dropped", "paraphrased")
 
 
 def test_messages_that_a_forget_brings_back_are_read_again(model, adapter, script):

@@ -52,7 +52,7 @@ def test_no_change_where_there_was_one(state):
 
 
 def test_notes_thrown_away(state):
-    answer = "\n".join(f"- {number}" for number in range(1, len(state.notes) + 1))
+    answer = "\n".join(f"- {note}" for note in state.notes)
     assert REWARD.total(state, answer) < REWARD.total(state, NO_CHANGE)
 
 

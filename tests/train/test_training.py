@@ -38,7 +38,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = [
         chat.render(state.prompt(lambda text: len(chat.encode(text))), open_reply=True)[-60:] + f"{answer}<|im_end|>"
         for state, answer in rows
-        if answer.startswith("+")
+        if "+ " in answer
     ]
     optimizer = torch.optim.Adam(hf.parameters(), lr=1e-2)
     for step in range(120):
@@ -64,13 +64,13 @@ def config(base: Path, **changes) -> Config:
             watched=2,
             groups=1,
             answers=4,
-            temperature=1.0,
+            temperature=1.3,
             learning_rate=1e-3,
             warmup=1,
             patience=0,
             save_steps=5,
         ),
-        machine=Machine(dtype="float32", threads=1, processes=1, batch=4, max_answer=24, sft_batch=4, grpo_batch=4),
+        machine=Machine(dtype="float32", threads=1, processes=1, batch=4, max_answer=48, sft_batch=4, grpo_batch=4),
     )
     return dataclasses.replace(small, **changes)
 
