@@ -33,6 +33,7 @@ from train.progress import use_bar
 from train.rewards import COSTS, Reward, Terms, Weights
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run, step_of
 from train.sampling import adapter_in_bf16
+from train.sft import parts_of
 from train.states import State, from_line, read, save, to_line
 
 TERMS = tuple(field.name for field in dataclasses.fields(Weights))
@@ -108,8 +109,7 @@ def warm_start(folder: RunFolder, config: Config) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    rounds = config.sft.rejection_rounds
-    name = f"best-{rounds}" if rounds else "warm"
+    name = parts_of(config)[-1]
     if not folder.done(name):
         raise ConfigError(
             f"{folder.path} holds no warm start {name!r}",
