@@ -58,15 +58,14 @@ class Sft:
     Attributes:
         epochs: over the oracle's rows.
         rows_a_step: rows of one optimizer step.
-        learning_rate: at its highest; half of it after the warm start.
+        learning_rate: at its highest; half of it for rejection sampling.
         warmup: steps.
         quiet: share of the rows kept in which nothing is to be done, of all rows.
-        drill_episodes: conversations of which single messages are taken that change what was noted; 0 for none.
         rejection_rounds: times that the best of several answers are imitated.
         rejection_episodes: conversations of each round.
         rejection_epochs: over its rows.
         easy: share of the states kept in which the first answer was the best already.
-        replay: rows of earlier parts that are mixed in, for each new one.
+        replay: rows of the warm start that are mixed in, for each new one.
         best_of: answers to each state.
         temperature: of all but the first, which is greedy.
         save_steps: optimizer steps between checkpoints.
@@ -77,7 +76,6 @@ class Sft:
     learning_rate: float = 5e-4
     warmup: int = 10
     quiet: float = 0.2
-    drill_episodes: int = 0
     rejection_rounds: int = 2
     rejection_episodes: int = 40
     rejection_epochs: float = 1.0

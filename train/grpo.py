@@ -33,7 +33,6 @@ from train.progress import use_bar
 from train.rewards import COSTS, Reward, Terms, Weights
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run, step_of
 from train.sampling import adapter_in_bf16
-from train.sft import parts_of
 from train.states import State, from_line, read, save, to_line
 
 TERMS = tuple(field.name for field in dataclasses.fields(Weights))
@@ -109,7 +108,8 @@ def warm_start(folder: RunFolder, config: Config) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    name = parts_of(config)[-1]
+    rounds = config.sft.rejection_rounds
+    name = f"best-{rounds}" if rounds else "warm"
     if not folder.done(name):
         raise ConfigError(
             f"{folder.path} holds no warm start {name!r}",

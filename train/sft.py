@@ -1,9 +1,8 @@
 """`python -m train.sft --config configs/policy.yaml`: the warm start, before reinforcement.
 
-First the oracle's edits are imitated, then those of single messages that change what was noted. Then, twice, the
-policy writes several answers to states of its own making, and the best of each by the reward is imitated (rejection
-sampling), or the oracle's where none was as good (DAgger, arXiv 1011.0686). Give the same command again to go on after
-an interruption.
+First the oracle's edits are imitated; then, twice, the policy writes several answers to states of its own making, and
+the best of each by the reward is imitated (rejection sampling), or the oracle's where none was as good (DAgger, arXiv
+1011.0686). Give the same command again to go on after an interruption.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from trl import SFTConfig, SFTTrainer
 from memkv.errors import MemkvError
 from train.config import Config, Machine, load_config
 from train.data import episodes, oracle_rows, thinned
-from train.drill import drills, mixed
 from train.machine import base_of, prepare, writer_of
 from train.policy import Base, new_adapter, save_adapter, trained_adapter
 from train.progress import use_bar
@@ -35,8 +33,7 @@ from train.run_folder import ADAPTER, Curves, RunFolder, open_run
 from train.sampling import adapter_in_bf16
 from train.states import Row, State, oracle, read_rows, save_rows
 
-WARM, DRILL, ROWS = "warm", "drill", "rows.jsonl"
-DRILL_SEEDS = 10_000  # of its conversations, beyond those of the warm start
+WARM, ROWS = "warm", "rows.jsonl"
 ROUNDING = 1e-6
 
 
@@ -74,7 +71,7 @@ def run(config: Config, out: Path, console: Console) -> Path:
     """
     folder = open_run(out, config)
     prepare(config.machine)
-    parts = parts_of(config)
+    parts = [WARM, *(f"best-{number}" for number in range(1, config.sft.rejection_rounds + 1))]
     for number, part in enumerate(parts):
         if folder.done(part):
             continue
@@ -86,13 +83,9 @@ def run(config: Config, out: Path, console: Console) -> Path:
         )
         cached = folder.part(part) / ROWS
         if not cached.exists():
-            match part:
-                case "warm":
-                    made = oracle_answers(config, base)
-                case "drill":
-                    made = drilled(config, base, folder)
-                case _:
-                    made = best_answers(config, base, model, part, folder, console)
+            made = (
+                best_answers(config, base, model, number, folder, console) if number else oracle_answers(config, base)
+            )
             save_rows(cached, made)
         rows = list(read_rows(cached))
         console.print(f"{part}: {len(rows)} rows", highlight=False)
@@ -104,12 +97,6 @@ def run(config: Config, out: Path, console: Console) -> Path:
     return folder.part(parts[-1]) / ADAPTER
 
 
-def parts_of(config: Config) -> list[str]:
-    """Names of the parts, in order; the last one's adapter is the warm start of reinforcement."""
-    rounds = [f"best-{number}" for number in range(1, config.sft.rejection_rounds + 1)]
-    return [WARM, *([DRILL] if config.sft.drill_episodes else []), *rounds]
-
-
 def oracle_answers(config: Config, base: Base) -> list[Row]:
     """Rows of the oracle; windows in which nothing happens are thinned out."""
     count = base.counter()
@@ -117,31 +104,14 @@ def oracle_answers(config: Config, base: Base) -> list[Row]:
     return thinned(list(oracle_rows(found, count, config.data.stray)), config.sft.quiet, config.seed)
 
 
-def drilled(config: Config, base: Base, folder: RunFolder) -> list[Row]:
-    """Rows of single messages, and of the warm start's windows with their notes in any order."""
-    rng = random.Random(config.seed)
-    data = dataclasses.replace(config.data, episodes=config.sft.drill_episodes, seed=config.data.seed + DRILL_SEEDS)
-    made = list(drills(episodes(data, config.machine.processes), base.counter(), config.seed))
-    chosen = [*made, *mixed(known(folder, [WARM], config.sft.replay * len(made), rng), rng)]
-    rng.shuffle(chosen)
-    return chosen
-
-
-def known(folder: RunFolder, parts: Sequence[str], rows: float, rng: random.Random) -> list[Row]:
-    """About so many rows of earlier parts."""
-    found = [row for part in parts for row in read_rows(folder.part(part) / ROWS)]
-    return rng.sample(found, min(len(found), round(rows)))
-
-
 def best_answers(
-    config: Config, base: Base, model: PeftModel, part: str, folder: RunFolder, console: Console
+    config: Config, base: Base, model: PeftModel, number: int, folder: RunFolder, console: Console
 ) -> list[Row]:
     """Rows of the policy's own states: the best of several answers to each, or the oracle's where that is better.
 
     The policy plays on with its first answers, so that the states are those it gets itself into. Those in which the
     first answer was the best already are thinned out.
     """
-    number = int(part.rpartition("-")[2])
     sft, count, reward = config.sft, base.counter(), Reward(base.counter())
     writer = writer_of(config.machine, base, model)
     data = dataclasses.replace(config.data, episodes=sft.rejection_episodes, seed=config.data.seed + 1000 * number)
@@ -160,18 +130,18 @@ def best_answers(
             (hard if total(best) > total(first) + ROUNDING else easy).append((state, best))
         return greedy
 
-    reached = survival(rollout(found, write, count, part))
-    folder.log(part, {"kind": "rollout", "step": 0, **dataclasses.asdict(reached)})
+    reached = survival(rollout(found, write, count, f"best-{number}"))
+    folder.log(f"best-{number}", {"kind": "rollout", "step": 0, **dataclasses.asdict(reached)})
     console.print(
-        f"before {part}: {reached.survived:.0%} of rules survive, {reached.false:.1%} of what is claimed is "
+        f"before best-{number}: {reached.survived:.0%} of rules survive, {reached.false:.1%} of what is claimed is "
         f"false; in {len(hard)} of {len(hard) + len(easy)} states another answer was better than the first",
         highlight=False,
     )
     rng = random.Random(config.seed)
     chosen = [*hard, *rng.sample(easy, round(sft.easy * len(easy)))]
     # Hard states alone are of one kind: a policy that is shown nothing else does in every state what these ask for.
-    oracles = [each for each in parts_of(config) if each in (WARM, DRILL)]
-    chosen += mixed(known(folder, oracles, sft.replay * len(chosen), rng), rng)
+    known = list(read_rows(folder.part(WARM) / ROWS))
+    chosen += rng.sample(known, min(len(known), round(sft.replay * len(chosen))))
     rng.shuffle(chosen)
     return chosen
 

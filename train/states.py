@@ -98,32 +98,42 @@ def targets_of(now: Sequence[Standing], notes: Sequence[str], places: Sequence[i
 def oracle(state: State, count: Count) -> str:
     """The best answer of one who knows no more than what the policy reads.
 
-    What is new is noted word for word under its message, and what it replaces or ends is taken out there; what is no
-    rule or is said twice is taken out before. Where not all fits, the longest notes go first, so that as many rules as
-    possible stay; their loss is declared.
+    What is new is noted word for word under its message, in the place of what it changes; what is over goes there by
+    its topic. What is no rule, is wrong beside a right note, or is said twice goes before. Where not all fits, the
+    longest notes go first, so that as many rules as possible stay; their loss is declared.
     """
-    in_force = {target.rule.id: target for target in state.targets if target.wording}
     rules = [target.rule for target in state.targets]
     claimed = [claims(line, rules) for line in state.notes]
+    in_force = {target.rule.id for target in state.targets if target.wording}
     right = [{rule for rule, verdict in each.items() if verdict == "right" and rule in in_force} for each in claimed]
     held = {rule for each in right for rule in each}
-    added = [
-        Edit("add", target.wording, target.place)
-        for target in _as_said(state, in_force.values())
-        if target.place is not None and target.rule.id not in held
-    ]
-    places = {target.rule.id: target.place for target in state.targets}
-    drops: list[Edit] = []
+    edits: list[Edit] = []
     seen: set[str] = set()
     for number, (said, good) in enumerate(zip(claimed, right, strict=True), 1):
-        ended = [place for rule in said if (place := places[rule]) is not None]
         if good - seen:
             seen |= good
-        elif not said or said.keys() <= held:  # no rule, or nothing that another note does not say rightly
-            drops.append(Edit("drop", state.notes[number - 1], None, number))
-        elif ended:  # by what the messages say; otherwise nobody can know that it is wrong
-            drops.append(Edit("drop", state.notes[number - 1], min(ended), number))
-    return _within_room(state, added, drops, count)
+        elif said.keys() <= held:
+            edits.append(Edit("drop", state.notes[number - 1], None, number))
+    gone = {edit.number for edit in edits}
+    for target in _as_said(state):
+        wrong = [n for n in range(1, len(claimed) + 1) if n not in gone and not right[n - 1]]
+        about = [n for n in wrong if target.rule.id in claimed[n - 1]]
+        if target.place is None or target.rule.id in held or not (target.wording or about):
+            continue  # nobody who reads no more than the messages can know better
+        if not about:
+            edits.append(Edit("add", target.wording, target.place))
+        elif target.wording:
+            edits.append(Edit("change", target.wording, target.place, about[0]))
+        else:
+            edits.append(Edit("drop", _named(state.notes[about[0] - 1], target, state), target.place, about[0]))
+        gone |= set(about[:1])
+    return _within_room(state, edits, count)
+
+
+def _named(note: str, target: Target, state: State) -> str:
+    """How the messages say what a note is about, or else the note itself."""
+    topic = target.rule.topic
+    return topic if any(topic.casefold() in turn.text.casefold() for turn in state.turns) else note
 
 
 def claims(line: str, rules: Sequence[Rule]) -> dict[str, str]:
@@ -132,30 +142,39 @@ def claims(line: str, rules: Sequence[Rule]) -> dict[str, str]:
     return {rule: reading.verdict for rule, reading in found.items() if reading.verdict != "absent"}
 
 
-def _as_said(state: State, targets: Iterable[Target]) -> list[Target]:
+def _as_said(state: State) -> list[Target]:
     """Targets in the order in which the messages say them."""
     text = "\n".join(turn.text for turn in state.turns)
     # Without its first letter, which is made a capital where a lead was taken off.
-    return sorted(targets, key=lambda target: text.find(target.wording[1:]))
+    return sorted(state.targets, key=lambda target: text.find(target.wording[1:]))
 
 
-def _within_room(state: State, added: list[Edit], drops: list[Edit], count: Count) -> str:
+def _within_room(state: State, edits: list[Edit], count: Count) -> str:
     """Edits that keep as many notes as fit; what they give up is declared lost."""
     messages = sum(turn.role == "user" for turn in state.turns)
-    gone = {edit.number for edit in drops}
+    gone = {edit.number for edit in edits}
     kept = {number: note for number, note in enumerate(state.notes, 1) if number not in gone}
+    rules = [target.rule for target in state.targets]
     losses: list[Loss] = []
-    while size([*kept.values(), *(edit.text for edit in added)], count) > state.room and (kept or added):
-        longest = max([*kept.values(), *(edit.text for edit in added)], key=count)
-        said = claims(longest, [target.rule for target in state.targets])
-        losses += [Loss(target.rule.topic, 1.0) for target in state.targets if target.rule.id in said]
-        if any(edit.text == longest for edit in added):
-            added = [edit for edit in added if edit.text != longest]
-        else:
-            number = next(number for number, note in kept.items() if note == longest)
-            drops.append(Edit("drop", longest, messages - 1 if messages else None, number))
+
+    def texts() -> list[str]:
+        """What the notes would be."""
+        return [*kept.values(), *(edit.text for edit in edits if edit.kind != "drop")]
+
+    while texts() and size(texts(), count) > state.room:
+        longest = max(texts(), key=count)
+        if claims(longest, rules):
+            losses.append(Loss(longest.rstrip("."), 1.0))
+        number = next((number for number, note in kept.items() if note == longest), None)
+        if number is not None:
             del kept[number]
-    return write([*added, *drops], losses, messages)
+            edits.append(Edit("drop", longest, messages - 1 if messages else None, number))
+            continue
+        new = next(edit for edit in edits if edit.kind != "drop" and edit.text == longest)
+        edits.remove(new)
+        if new.number is not None:  # what it would have replaced goes all the same
+            edits.append(Edit("drop", state.notes[new.number - 1], new.under, new.number))
+    return write(edits, losses, messages)
 
 
 def save(path: Path, states: Iterable[State]) -> None:

@@ -5,34 +5,45 @@ through any number of compactions. It goes through the user's messages by their 
 whether it says anything to keep. The grammar, one edit a line:
 
     A                       (what follows comes of message A; what stands before, of the notes alone)
-    + a new note            - a note that no longer holds
+    + a new note            ~ a note that takes the place of the one about the same
+    - what it is about      (the note about it no longer holds)
     LOST: topic 80%         (there is no room for it, or it may have been got wrong)        No change.
 
-A note is named by its words, as in a diff: a small model copies them more surely than it looks up a number.
+Which note is meant is found by the words that it shares: a small model copies words surely, but of families of rules
+that it was not trained on it looks up the wrong note.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Literal
 
-from memkv.compaction.base import word_overlap
 from memkv.turns import Message
 
 INSTRUCTION = (
     "You keep the notes of a conversation: the user's rules that are in force, in their words. Write the letter of "
-    "each message, and below it '+ note' for a new rule, '- note' for one that no longer holds, 'LOST: topic 90%' for "
-    "what there is no room for."
+    "each message, and below it '+ note' for a new rule, '~ note' for one that changed, '- topic' for one that is "
+    "over, 'LOST: topic 90%' for what there is no room for."
 )
+SIGNS = {"add": "+", "change": "~", "drop": "-"}
 NO_CHANGE = "No change."
 NO_NOTES = "(none)"
 BULLET = "- "
-NAMED = 0.7  # share of the words after "- " that a note must hold to be meant
+STEM = 5  # letters by which words are compared: approve, approves, approved
+FUNCTION_WORDS = frozenset(
+    "the and for may must not has have had are you your our with that this who when what how any all one will can but "
+    "was were into from its his her their them they she him out always never only every each been does did "
+    "should".split()
+)
+MEANT = 0.2  # share of the rarer words, of a note or of what names it, that both must hold
 HEARD = 12  # words of an assistant's message that the policy reads: rules are the user's
 ADD = re.compile(r"\+\s+(\S.*)")
+CHANGE = re.compile(r"~\s+(\S.*)")
 DROP = re.compile(r"-\s+(\S.*)")
 LETTERS = re.compile(r"([A-Z]{1,2})[.:]?")
 LOST = re.compile(r"LOST:\s+(\S.*?)\s+(\d{1,3})\s?%")
@@ -45,13 +56,13 @@ class Edit:
     """One change to the notes.
 
     Attributes:
-        kind: add or drop.
-        text: of the new note, or of the one that goes.
+        kind: of add, change and drop.
+        text: of the new note; of a drop, what it is about.
         under: index of the user's message that it comes of; None where it stands before all of them.
-        number: of the note that goes, counted from 1.
+        number: of the note that goes, counted from 1; None where there is none such.
     """
 
-    kind: Literal["add", "drop"]
+    kind: Literal["add", "change", "drop"]
     text: str
     under: int | None = None
     number: int | None = None
@@ -122,7 +133,7 @@ def parse(answer: str, notes: Sequence[str]) -> Written:
     edits: list[Edit] = []
     losses: list[Loss] = []
     malformed: list[str] = []
-    left = dict(enumerate(notes, 1))
+    left: dict[int | None, str] = dict(enumerate(notes, 1))
     under: int | None = None
     lines = [line.strip() for line in answer.strip().splitlines() if line.strip()]
     for line in lines:
@@ -132,9 +143,10 @@ def parse(answer: str, notes: Sequence[str]) -> Written:
             edits.append(Edit("add", match[1], under))
         elif match := LOST.fullmatch(line):
             losses.append(Loss(match[1], min(int(match[2]), 100) / 100))
-        elif (match := DROP.fullmatch(line)) and (number := named(match[1], left)) is not None:
-            edits.append(Edit("drop", match[1], under, number))
-            del left[number]
+        elif match := CHANGE.fullmatch(line) or DROP.fullmatch(line):
+            number = meant(match[1], left)
+            edits.append(Edit("change" if match.re is CHANGE else "drop", match[1], under, number))
+            left.pop(number, None)
         elif line != NO_CHANGE or len(lines) > 1:
             malformed.append(line)
     if not lines:
@@ -142,15 +154,29 @@ def parse(answer: str, notes: Sequence[str]) -> Written:
     return Written(tuple(edits), tuple(losses), tuple(malformed))
 
 
-def named(words: str, notes: Mapping[int, str]) -> int | None:
-    """Number of the note that `words` are, or begin, or are nearly; the first of several. None where there is none."""
+def meant(words: str, notes: Mapping[int | None, str]) -> int | None:
+    """Number of the note that `words` are, or are about: rare words that both hold count most. None where none is."""
     said = words.casefold()
-    for fits in (said.__eq__, lambda note: note.startswith(said)):
-        if (number := next((n for n, note in notes.items() if fits(note.casefold())), None)) is not None:
-            return number
-    shares = {n: min(word_overlap(words, note), word_overlap(note, words)) for n, note in notes.items()}
-    best = max(shares, key=lambda n: shares[n], default=None)
-    return best if best is not None and shares[best] >= NAMED else None
+    if (same := next((n for n, note in notes.items() if note.casefold() == said), None)) is not None:
+        return same
+    stems = {n: stems_of(note) for n, note in notes.items()}
+    seen = Counter(stem for each in stems.values() for stem in each)
+
+    def weight(some: set[str]) -> float:
+        """Of words: the rarer among the notes, the more."""
+        return sum(math.log(1 + len(notes) / max(1, seen[stem])) for stem in some)
+
+    asked = stems_of(words)
+    shared = {n: weight(each & asked) for n, each in stems.items() if each & asked}
+    near = {n: found / math.sqrt(weight(stems[n])) for n, found in shared.items()}
+    best = max(near, key=lambda n: near[n], default=None)
+    return best if best is not None and shared[best] >= MEANT * min(weight(stems[best]), weight(asked)) else None
+
+
+def stems_of(text: str) -> set[str]:
+    """What a text's content words begin with."""
+    words = re.findall(r"[^\W\d_]{3,}|\d+", text.lower())
+    return {word[:STEM] for word in words if word not in FUNCTION_WORDS}
 
 
 def write(edits: Sequence[Edit], losses: Sequence[Loss] = (), messages: int = 0) -> str:
@@ -164,16 +190,16 @@ def write(edits: Sequence[Edit], losses: Sequence[Loss] = (), messages: int = 0)
 
 def as_line(edit: Edit) -> str:
     """One edit in the grammar."""
-    return f"{'+' if edit.kind == 'add' else '-'} {edit.text}"
+    return f"{SIGNS[edit.kind]} {edit.text}"
 
 
 def apply(notes: Sequence[str], written: Written) -> tuple[Note, ...]:
     """The notes after the edits: what stays in its order, then what is new; a note said before is not added again."""
-    gone = {edit.number for edit in written.edits if edit.kind == "drop"}
+    gone = {edit.number for edit in written.edits if edit.kind != "add"}
     kept = [Note(note, number) for number, note in enumerate(notes, 1) if number not in gone]
     present = {note.text.casefold() for note in kept}
     for edit in written.edits:
-        if edit.kind == "add" and edit.text.casefold() not in present:
+        if edit.kind != "drop" and edit.text.casefold() not in present:
             present.add(edit.text.casefold())
             kept.append(Note(edit.text, under=edit.under))
     return tuple(kept)

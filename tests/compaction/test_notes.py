@@ -52,14 +52,21 @@ def test_a_note_that_nobody_touches_stays_the_same_note():
     [
         (NOTES[1], 2),
         (NOTES[1].upper(), 2),
-        ("Memo opens", 3),
-        ("Notes are kept in a red folder", 2),
-        ("Notes are kept in the blue drawer.", None),
+        ("what opens a reply", 3),
+        ("the folder for notes", 2),
+        ("Our headlines never have more than eleven words.", 1),
         ("The weather was fine.", None),
     ],
 )
-def test_a_note_is_named_by_its_words(words, number):
-    assert [edit.number for edit in parse(f"- {words}", NOTES).edits] == ([] if number is None else [number])
+def test_the_note_that_is_meant_is_found_by_its_words(words, number):
+    assert [edit.number for edit in parse(f"- {words}", NOTES).edits] == [number]
+
+
+def test_a_changed_note_takes_the_place_of_the_old_one():
+    written = parse("A\n~ Every reply is opened with the word Update.", NOTES)
+    assert [note.text for note in apply(NOTES, written)] == [*NOTES[:2], "Every reply is opened with the word Update."]
+    written = parse("~ Video calls end after ten minutes.", NOTES)
+    assert [note.text for note in apply(NOTES, written)] == [*NOTES, "Video calls end after ten minutes."]
 
 
 def test_of_two_equal_notes_one_goes():
@@ -73,7 +80,7 @@ def test_no_change_changes_nothing():
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "  \n", "I see.", "- No such note.", f"- {NOTES[1]}\n- {NOTES[1]}", "LOST: it", "+", "No change.\n+ x"],
+    ["", "  \n", "I see.", "LOST: it", "+", "-", "No change.\n+ x"],
 )
 def test_what_is_no_edit_is_malformed_and_changes_nothing_by_itself(answer):
     assert parse(answer, NOTES).malformed

@@ -90,7 +90,7 @@ def test_a_second_compaction_keeps_a_note_as_the_same_item(model, adapter, scrip
 
 
 def test_a_changed_note_is_a_new_item_made_from_the_message_that_changed_it(model, adapter, script):
-    script({"red folder": f"+ {RULE}", "blue folder": f"A\n+ {CHANGED}\n- {RULE}"})
+    script({"red folder": f"+ {RULE}", "blue folder": f"A\n~ {CHANGED}"})
     first = compact(model, adapter, messages(RULE, "Noted.", "x" * 900, "y" * 900), 400)
     second = compact(model, adapter, (*first.items, *messages(CHANGED, "Noted.", first=10)), 400)
     note = next(item for item in second.items if item.kind == "summary")

@@ -56,15 +56,7 @@ def config(base: Path, **changes) -> Config:
         model=str(base),
         data=DATA,
         lora=Lora(rank=4, alpha=8),
-        sft=Sft(
-            rows_a_step=4,
-            learning_rate=1e-3,
-            warmup=1,
-            drill_episodes=2,
-            rejection_rounds=1,
-            rejection_episodes=2,
-            best_of=2,
-        ),
+        sft=Sft(rows_a_step=4, learning_rate=1e-3, warmup=1, rejection_rounds=1, rejection_episodes=2, best_of=2),
         grpo=Grpo(
             stages=(Stage("one", 10, 1), Stage("all", 10)),
             refresh=10,
