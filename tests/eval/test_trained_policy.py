@@ -19,7 +19,7 @@ APPROVAL = "Anonymous sources must be approved by the night editor, unless the s
 HEADLINES = "Headlines have at most seven words."
 ANSWERS = {
     "Our policy": f"+ {APPROVAL}\n+ Headlines have at most nine words.",
-    "Change of plan": f"2. {HEADLINES}",
+    "Change of plan": f"~ {HEADLINES}",
 }
 QUESTION = "[Thursday, 12 March 2026] When a reply is started, which word stands first, Memo or another?"
 
