@@ -15,7 +15,7 @@ from eval.scenarios import write_scenarios
 from eval.scorers import text_survival
 from memkv.compaction.notes import NO_CHANGE, as_text, size
 from memkv.errors import ConfigError
-from train.data import Episode, episodes, follow, oracle_rows, thinned
+from train.data import Config, Episode, episodes, follow, held_out, oracle_rows, thinned
 from train.overlap import shared
 from train.rewards import declared
 from train.states import from_line, oracle, to_line
@@ -194,3 +194,18 @@ def test_what_slips_into_the_notes_is_taken_out_by_the_oracle():
         kept = [note.text for note in state.after(answer, words)[2]]
         verdicts = text_survival(as_text(kept), [target.rule for target in state.targets]).verdicts
         assert not any(verdicts[target.rule.id].verdict == "right" for target in state.targets if not target.wording)
+
+
+def test_the_note_that_a_change_is_about_is_found_in_families_never_trained_on():
+    changes = missed = 0
+    for state, answer in oracle_rows(held_out(Config(tokens=(900, 1500), rules=(6, 10)), 12), words):
+        kept = as_text([note.text for note in state.after(answer, words)[2]])
+        rules = [target.rule for target in state.targets if target.place is not None]
+        verdicts = text_survival(kept, rules).verdicts
+        notes_say = text_survival(as_text(state.notes), rules).verdicts
+        for rule in rules:
+            if notes_say[rule.id].verdict != "absent":
+                changes += 1
+                missed += verdicts[rule.id].verdict not in ("right", "absent")
+    assert changes > 20
+    assert missed <= 0.02 * changes
