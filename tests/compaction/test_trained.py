@@ -14,7 +14,7 @@ from tiny_models import tiny
 
 import memkv.compaction.trained as trained
 from memkv import HybridModel, MemoryStore, Session
-from memkv.compaction import Context, Item, strategy
+from memkv.compaction import Context, Item, default_strategy, strategy
 from memkv.compaction.declare import Calibration, Evidence, load_calibration
 from memkv.compaction.origin import Origin, write_origin
 from memkv.compaction.trained import TrainedSummary
@@ -191,6 +191,19 @@ def test_where_no_policy_was_shipped_it_says_how_to_get_one(monkeypatch, tmp_pat
         strategy("pinned+trained")
     (tmp_path / "none").mkdir()
     assert strategy("pinned+trained").pin_rules
+
+
+def test_the_policy_that_comes_with_memkv_is_the_default_where_it_fits(model, adapter, tmp_path, monkeypatch):
+    shipped = tmp_path / "shipped"
+    monkeypatch.setattr("memkv.compaction.SHIPPED", shipped)
+    assert default_strategy(model) == "pinned+summary"
+    shutil.copytree(adapter, shipped)
+    write_origin(shipped, Origin(model.name, model.fingerprint.weights, model.fingerprint.dtype))
+    assert default_strategy(model) == "trained"
+    write_origin(shipped, Origin(model.name, "0123456789abcdef", model.fingerprint.dtype))
+    assert default_strategy(model) == "pinned+summary"
+    write_origin(shipped, Origin("another-model", model.fingerprint.weights, model.fingerprint.dtype))
+    assert default_strategy(model) == "pinned+summary"
 
 
 def test_an_adapter_of_another_model_is_named(tmp_path):
