@@ -1,0 +1,322 @@
+"""`python -m train.goals RUN`: what a policy was to reach, what it reached, and by how much it is short.
+
+Takes the folder of an evaluation with the policy, its warm start and the baselines among its systems. Differences are
+paired, with the report's own bootstrap; where one has to exclude 0, the end of its interval is what counts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from eval.figures.knowing import knowing
+from eval.figures.probe_table import Answered, Asked, Kept, System, Table, screen, table
+from eval.figures.statistics import Estimate, Floats, Groups, compare, means, ratios
+from eval.figures.tallies import Scores, fill, numbered, scores
+from eval.page.source import unpacked
+from eval.running.row_file import ROWS, read_rows
+from eval.running.run_folder import SCENARIOS
+from eval.running.screen import SCREEN
+from eval.scenarios import read_scenarios
+from eval.scorers import is_claimed, is_kept
+from memkv.errors import ConfigError, MemkvError
+
+BUDGETS = (0.25, 0.125)  # of the source's bytes
+ROUNDS = (1, 2, 5)
+IN_TEXT = {0.25: 0.90, 0.125: 0.75}
+AHEAD_OF_PROMPTED = 0.40
+BEHIND_REGISTRY = -0.03
+FALSE, STALE = 0.03, 0.05
+AUROC, SILENT = 0.80, 0.5
+LAST_ROUND = 0.90
+FLOOR, CEILING, REGISTRY = ("none", None), ("curated", None), "registry"
+PROMPTED = ("summary", "extraction summary")
+OTHERS = ("recency", "dense", "bm25", "hybrid")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Judge a policy.
+
+    Attributes:
+        run: folder of an evaluation.
+        policy: its name among the systems.
+        warm: name of its warm start among them.
+    """
+
+    run: tyro.conf.Positional[Path]
+    policy: str = "trained"
+    warm: str = "trained:train/warm_start"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One line: what was to be reached, and what was.
+
+    Attributes:
+        most: `wanted` is the most that is allowed; else it is the least.
+        whole: the interval has to keep to it too.
+    """
+
+    name: str
+    budget: float
+    wanted: float
+    found: Estimate
+    most: bool = False
+    whole: bool = False
+
+    @property
+    def short(self) -> float | None:
+        """By how much it is missed; below 0 by how much it is passed. None where there is no figure."""
+        end = self.found.high if self.most else self.found.low
+        counts = end if self.whole else self.found.value
+        if counts is None:
+            return None
+        return counts - self.wanted if self.most else self.wanted - counts
+
+    @property
+    def verdict(self) -> str:
+        """As it stands in the table."""
+        if self.short is None:
+            return self.found.reason
+        return "reached" if self.short < 0 or (self.short == 0 and not self.whole) else f"short by {self.short:.1%}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """An evaluation's rows, of the conversations with ROUNDS compactions.
+
+    Attributes:
+        asked: the questions on binding rules that nothing gives away, and `right` which system answers them rightly.
+        binding: rules in force, and `says` which text says them rightly.
+        others: rules said that are not in force, or never said, and `claims` which text says them all the same.
+        discarded: questions that are given away.
+    """
+
+    data: Table
+    asked: list[Asked]
+    right: Scores
+    binding: list[Kept]
+    says: Scores
+    others: list[Kept]
+    claims: Scores
+    discarded: frozenset[tuple[str, str]]
+
+    def has(self, system: System) -> bool:
+        """Whether there are rows of it."""
+        return system in self.right.index
+
+    def answers(self, system: System) -> list[Answered]:
+        """Of one system."""
+        return [answer for answer in self.data.answers if answer.system == system]
+
+    def rules(self, system: System) -> list[Kept]:
+        """What one system's texts say."""
+        return [rule for rule in self.data.rules if rule.system == system]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Judge, and print the table."""
+    options = tyro.cli(Options, prog="python -m train.goals", description=__doc__, args=arguments)
+    try:
+        print(as_table(goals(read_run(options.run), options.policy, options.warm)))
+    except MemkvError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        sys.exit(1)
+
+
+def read_run(folder: Path) -> Run:
+    """The rows of a folder.
+
+    Raises:
+        ConfigError: a file is missing or damaged.
+        InvalidInput: rows and scenarios do not belong together.
+    """
+    with unpacked(folder / ROWS) as rows_file, unpacked(folder / SCENARIOS) as scenarios_file:
+        scenarios = [scenario for scenario in read_scenarios(scenarios_file) if len(scenario.rounds) in ROUNDS]
+        known = {scenario.id for scenario in scenarios}
+        data = table([row for row in read_rows(rows_file) if row.scenario in known], scenarios)
+    discarded = screen(data.answers).discarded
+    systems = list(dict.fromkeys(rule.system for rule in data.rules if rule.system[0] != SCREEN))
+    asked = [each for each in data.asked if each.survival and each.key not in discarded]
+    right = scores(systems, asked, ((answer.system, answer.asked.key, answer.right) for answer in data.answers))
+    binding, says = read_texts(systems, data, True)
+    others, claims = read_texts(systems, data, False)
+    return Run(data, asked, right, binding, says, others, claims, discarded)
+
+
+def read_texts(systems: Sequence[System], data: Table, binds: bool) -> tuple[list[Kept], Scores]:
+    """Rules in force and whether each text says them rightly; or the others, and whether it says them at all."""
+    read = [rule for rule in data.rules if rule.binds == binds and rule.verdict is not None]
+    facts = {(rule.scenario, rule.rule): rule for rule in read}
+    counts = is_kept if binds else is_claimed
+    flags = ((rule.system, (rule.scenario, rule.rule), float(counts(rule.verdict or ""))) for rule in read)
+    groups = Groups([rule.pair for rule in facts.values()], [rule.family for rule in facts.values()])
+    return list(facts.values()), fill(numbered(systems), numbered(facts), flags, groups)
+
+
+def goals(run: Run, policy: str, warm: str) -> list[Goal]:
+    """All goals, budget by budget.
+
+    Raises:
+        ConfigError: the run has no rows of the policy at one of the budgets.
+    """
+    found: list[Goal] = []
+    for budget in BUDGETS:
+        ours = (policy, budget)
+        if not run.has(ours):
+            raise ConfigError(
+                f"The run has no rows of {policy!r} at a budget of {budget:g}",
+                "Add the system to its configuration and run it, or name another with --policy.",
+            )
+        found.append(Goal("rules in force that its text says", budget, IN_TEXT[budget], mean(run.says, ours)))
+        found += [*beside_prompts(run, ours), *beside_retrieval(run, ours), *beside_registry(run, ours)]
+        found += [*earned(run, ours, (warm, budget)), *honest(run, ours)]
+        found.append(Goal("text after 5 rounds, of that after 1", budget, LAST_ROUND, over_rounds(run, ours)))
+    return found
+
+
+def beside_prompts(run: Run, ours: System) -> list[Goal]:
+    """Against the better of the prompted summaries: questions right, and the same as a share of what text can do."""
+    others = [(name, ours[1]) for name in PROMPTED if run.has((name, ours[1]))]
+    if not others:
+        return []
+    best = max(others, key=lambda system: mean(run.right, system).value or 0.0)
+    found = [
+        Goal(f"questions right, ahead of {best[0]}", ours[1] or 0, AHEAD_OF_PROMPTED, ahead(run.right, ours, best))
+    ]
+    if run.has(FLOOR) and run.has(CEILING):
+        lead = run.right.of(ours) - run.right.of(best)
+        span = run.right.of(CEILING) - run.right.of(FLOOR)
+        share = ratios(lead[None], span[None], run.right.groups)[0]
+        name = f"effective retention, (x - {FLOOR[0]}) / ({CEILING[0]} - {FLOOR[0]}), ahead of {best[0]}"
+        found.append(Goal(name, ours[1] or 0, AHEAD_OF_PROMPTED, share))
+    return found
+
+
+def beside_retrieval(run: Run, ours: System) -> list[Goal]:
+    """Against recency and retrieval of the same bytes."""
+    others = [(name, ours[1]) for name in OTHERS if run.has((name, ours[1]))]
+    return [
+        Goal(f"questions right, ahead of {other[0]}", ours[1] or 0, 0.0, ahead(run.right, ours, other), whole=True)
+        for other in others
+    ]
+
+
+def beside_registry(run: Run, ours: System) -> list[Goal]:
+    """Against rules pinned by their wording: where wording does not help, and elsewhere."""
+    registry, budget = (REGISTRY, ours[1]), ours[1] or 0
+    if not run.has(registry):
+        return []
+    plain: Callable[[Asked], bool] = lambda asked: not asked.implicit and asked.status == "active"  # noqa: E731
+    kinds: list[tuple[str, float, Callable[[Asked], bool]]] = [
+        ("implicit", 0.0, lambda asked: asked.implicit),
+        ("amended", 0.0, lambda asked: asked.status == "superseded"),
+        ("other", BEHIND_REGISTRY, plain),
+    ]
+    found = []
+    for kind, wanted, which in kinds:
+        part = run.right.only([which(asked) for asked in run.asked])
+        found.append(
+            Goal(f"questions on {kind} rules right, ahead of registry", budget, wanted, ahead(part, ours, registry))
+        )
+    for status in ("quoted", "revoked"):
+        part = run.claims.only([rule.status == status for rule in run.others])
+        found.append(
+            Goal(f"{status} rules claimed, more than registry", budget, 0.0, ahead(part, ours, registry), most=True)
+        )
+    return found
+
+
+def earned(run: Run, ours: System, warm: System) -> list[Goal]:
+    """Against its own warm start: what the reinforcement has added."""
+    if not run.has(warm):
+        return []
+    pairs = (("rules in its text", run.says), ("questions right", run.right))
+    budget = ours[1] or 0
+    return [
+        Goal(f"{name}, ahead of its warm start", budget, 0.0, ahead(part, ours, warm), whole=True)
+        for name, part in pairs
+    ]
+
+
+def honest(run: Run, ours: System) -> list[Goal]:
+    """What it claims without ground, and whether it knows what it lost."""
+    budget = ours[1] or 0
+    stale = [rule for rule in run.rules(ours) if rule.binds and rule.status == "superseded"]
+    summary = next((name, budget) for name in PROMPTED)
+    known = knowing(ours, run.answers(ours), run.rules(ours), run.discarded)
+    found = [
+        Goal("rules claimed that are not in force", budget, FALSE, false_share(run, ours), most=True),
+        Goal(
+            "amended rules with their old value", budget, STALE, share([r.verdict == "stale" for r in stale]), most=True
+        ),
+        Goal("ledger: AUROC for what its text still says", budget, AUROC, known.ledger_text),
+    ]
+    if run.has(summary):
+        other = knowing(summary, run.answers(summary), run.rules(summary), run.discarded).silent_of_all.value
+        ours_silent = known.silent_of_all.value
+        ratio = Estimate(ours_silent / other) if ours_silent is not None and other else Estimate(None, reason="no loss")
+        found.append(Goal("silent violations, as a share of the summary's", budget, SILENT, ratio, most=True))
+    return found
+
+
+def false_share(run: Run, ours: System) -> Estimate:
+    """Of the rules that the texts claim, the share that is not in force."""
+    return share([not rule.binds for rule in run.rules(ours) if is_claimed(rule.verdict or "absent")])
+
+
+def over_rounds(run: Run, ours: System) -> Estimate:
+    """Rules that texts say after the most rounds, divided by those after the fewest."""
+    rounds = {asked.scenario: asked.rounds for asked in run.data.asked}
+    first, last = (
+        mean(run.says.only([rounds[rule.scenario] == count for rule in run.binding]), ours).value
+        for count in (min(ROUNDS), max(ROUNDS))
+    )
+    if first is None or last is None or not first:
+        return Estimate(None, reason="no conversations of both kinds")
+    return Estimate(last / first)
+
+
+def mean(found: Scores, system: System) -> Estimate:
+    """Of one system."""
+    return means(found.of(system)[None], found.groups)[0]
+
+
+def ahead(found: Scores, ours: System, other: System) -> Estimate:
+    """Ours less the other's, paired."""
+    first: Floats = found.of(ours)[None]
+    return compare(first, found.of(other)[None], found.groups)[0].difference
+
+
+def share(flags: Sequence[bool]) -> Estimate:
+    """Of all, those that are marked."""
+    return Estimate(float(np.mean(flags)), n=len(flags)) if flags else Estimate(None, reason="none was there")
+
+
+def as_table(found: Sequence[Goal]) -> str:
+    """Markdown, one line a goal."""
+    lines = ["| at | | goal | measured | |", "| --- | --- | ---: | ---: | --- |"]
+    for goal in found:
+        sign = "≤" if goal.most else ">" if goal.whole else "≥"
+        wanted = f"{sign} {goal.wanted:.0%}"
+        lines.append(f"| {goal.budget:g} | {goal.name} | {wanted} | {measured(goal.found)} | {goal.verdict} |")
+    return "\n".join(lines)
+
+
+def measured(found: Estimate) -> str:
+    """A figure with its interval, where it has one."""
+    if found.value is None:
+        return ""
+    within = "" if found.low is None or found.high is None else f" [{found.low:.0%}, {found.high:.0%}]"
+    return f"{found.value:.1%}{within}"
+
+
+if __name__ == "__main__":
+    main()
