@@ -18,23 +18,27 @@ def short_hash(data: bytes) -> str:
     return blake3(data).hexdigest()[:CHECK_CHARS]
 
 
-def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Hash of names, shapes, dtypes and every byte; tied tensors are read once. About 5 GB/s on two cores."""
+def hash_tensors(tensors: Iterable[tuple[str, Tensor]], dtype: torch.dtype | None = None) -> str:
+    """Hash of names, shapes, dtypes and every byte; tied tensors are read once. About 5 GB/s on two cores.
+
+    With `dtype`, as if the floating-point tensors were rounded to it.
+    """
     hasher = blake3(max_threads=blake3.AUTO)
     seen: set[int] = set()
     for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
-        hasher.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        kind = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+        hasher.update(f"{name}{tuple(tensor.shape)}{kind}".encode())
         if tensor.data_ptr() in seen:
             continue
         seen.add(tensor.data_ptr())
-        hasher.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        hasher.update(tensor.to(kind).detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()[:CHECK_CHARS]
 
 
-def weights_hash(model: PreTrainedModel) -> str:
-    """Hash of the base weights, adapters left out."""
-    named = model.state_dict(keep_vars=True).items()
-    return hash_tensors((name.replace(".base_layer", ""), tensor) for name, tensor in named if "lora_" not in name)
+def weights_hash(model: PreTrainedModel, dtype: torch.dtype | None = None) -> str:
+    """Hash of the base weights, adapters left out; with `dtype`, of the weights rounded to it."""
+    named = [(name, tensor) for name, tensor in model.state_dict(keep_vars=True).items() if "lora_" not in name]
+    return hash_tensors(((name.replace(".base_layer", ""), tensor) for name, tensor in named), dtype)
 
 
 def adapter_hash(model: PreTrainedModel, name: str) -> str:

@@ -12,13 +12,16 @@ from train.data import Config as Data
 from train.policy import Lora
 from train.rewards import Weights
 
+AUTO = "auto"
+
 
 @dataclass(frozen=True)
 class Machine:
     """How large the pieces are that the machine takes at once; the result depends on them only by rounding.
 
     Attributes:
-        dtype: of the frozen base; the adapter is trained in fp32.
+        dtype: of the frozen base, the adapter is trained in fp32; auto is bfloat16, or float32 with all sums where that
+            is faster, as on CPUs without instructions for bf16.
         device: cpu or cuda.
         attention: transformers' implementation; on a CPU, eager has the faster backward pass at a few hundred tokens.
         threads: of torch on a CPU; None for all cores.
@@ -27,7 +30,7 @@ class Machine:
         max_answer: tokens of one answer.
         sft_batch: rows of one backward pass of the warm start.
         grpo_batch: answers of one backward pass of reinforcement.
-        mixed_precision: compute in bf16 what the adapter adds too; its weights stay fp32.
+        mixed_precision: on a base in bf16, compute in bf16 what the adapter adds too; its weights stay fp32.
     """
 
     dtype: str = "bfloat16"

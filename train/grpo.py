@@ -26,13 +26,14 @@ from trl import GRPOConfig, GRPOTrainer
 from memkv import HybridModel
 from memkv.errors import ConfigError, MemkvError
 from train.config import Config, load_config
-from train.machine import base_of, prepare, writer_of
+from train.machine import base_of, prepared, writer_of
 from train.playing import PART, Segment, play, segments, watch
 from train.policy import Base, Writer, save_adapter, trained_adapter
 from train.progress import use_bar
 from train.rewards import COSTS, Reward, Terms, Weights
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run, step_of
 from train.sampling import adapter_in_bf16
+from train.shared import shared_prompts
 from train.states import State, from_line, read, save, to_line
 
 TERMS = tuple(field.name for field in dataclasses.fields(Weights))
@@ -74,7 +75,7 @@ def run(config: Config, out: Path, start: Path | None, console: Console) -> Path
         TrainingDiverged: see `train.run_folder`.
     """
     folder = open_run(out, config)
-    prepare(config.machine)
+    config = prepared(config)
     if folder.done(PART):
         return folder.part(PART) / ADAPTER
     warm = start or warm_start(folder, config)
@@ -90,7 +91,7 @@ def run(config: Config, out: Path, start: Path | None, console: Console) -> Path
             reinforce(config, warm, reader, segment, list(read(file)), folder)
     player = now(config, folder, warm)
     watch(config, player, sum(stage.steps for stage in config.grpo.stages), folder, console)
-    save_adapter(player.model, player.base, folder.part(PART) / ADAPTER)
+    save_adapter(player.model, player.base, folder.part(PART) / ADAPTER, config.lora)
     return folder.part(PART) / ADAPTER
 
 
@@ -98,8 +99,8 @@ def now(config: Config, folder: RunFolder, warm: Path) -> Writer:
     """The policy as the last checkpoint has it; before the first, the warm start."""
     checkpoint = folder.checkpoint(PART)
     base = base_of(config.model, config.machine)
-    model = trained_adapter(base, Path(checkpoint) if checkpoint else warm)
-    return writer_of(config.machine, base, model)
+    model = trained_adapter(base, Path(checkpoint) if checkpoint else warm, config.lora)
+    return writer_of(config, base, model)
 
 
 def warm_start(folder: RunFolder, config: Config) -> Path:
@@ -120,7 +121,7 @@ def warm_start(folder: RunFolder, config: Config) -> Path:
 
 def group_writer(config: Config, base: Base, model: PeftModel) -> Callable[..., dict[str, Any]]:
     """What TRL asks for answers: the prompt of a group is read once, not once an answer."""
-    writer, each = writer_of(config.machine, base, model), config.grpo.answers
+    writer, each = writer_of(config, base, model), config.grpo.answers
 
     def write(prompts: Sequence[str], trainer: GRPOTrainer) -> dict[str, Any]:
         """Every prompt comes as often as it is to be answered."""
@@ -177,7 +178,7 @@ def reinforce(
     """The segment's steps, from the last checkpoint on. TRL keeps a copy of the warm start for the KL divergence."""
     grpo, machine = config.grpo, config.machine
     base = base_of(config.model, machine)
-    model = trained_adapter(base, warm)
+    model = trained_adapter(base, warm, config.lora)
     prompt = base.prompter()
     # One list for the whole run, of which this segment's steps read their own stretch: so that a trainer that resumes,
     # and skips what it has read, comes out at the same row as one that was never stopped.
@@ -221,7 +222,7 @@ def reinforce(
         callbacks=[Curves(folder, PART, grpo.patience), StopAt(segment.last)],
     )
     use_bar(trainer, segment.stage.name)
-    with adapter_in_bf16(model, machine.mixed_precision):
+    with adapter_in_bf16(model, machine.mixed_precision), shared_prompts(model, config.lora.reads):
         trainer.train(resume_from_checkpoint=folder.checkpoint(PART))
 
 

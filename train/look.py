@@ -19,7 +19,7 @@ from rich.console import Console
 from memkv.errors import MemkvError
 from train.config import Config, load_config
 from train.data import held_out
-from train.machine import base_of, prepare, writer_of
+from train.machine import base_of, prepared, writer_of
 from train.policy import trained_adapter
 from train.rewards import COSTS, Reward, Terms
 from train.rollout import Step, rollout, survival
@@ -61,9 +61,9 @@ def look(config: Config, options: Options) -> None:
     Raises:
         ModelUnavailable: no adapter there, or one for another model.
     """
-    prepare(config.machine)
+    config = prepared(config)
     base = base_of(config.model, config.machine)
-    writer = writer_of(config.machine, base, trained_adapter(base, options.adapter))
+    writer = writer_of(config, base, trained_adapter(base, options.adapter, config.lora))
     count, reward = base.counter(), Reward(base.counter())
     paths = rollout(
         held_out(config.data, options.episodes, config.machine.processes), writer.answers, count, "looked at"

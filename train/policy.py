@@ -14,23 +14,33 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from memkv import pretrained
 from memkv.compaction.notes import Count
-from memkv.compaction.origin import Origin, write_origin
-from memkv.errors import ModelUnavailable, UnsupportedModel
+from memkv.compaction.origin import Origin, read_origin, write_origin
+from memkv.errors import ConfigError, ModelUnavailable, UnsupportedModel
 from memkv.fingerprint import weights_hash
 from memkv.turns import ChatFormat
 from train.sampling import sample
 from train.states import State
 
 WEIGHTS = "adapter_model.safetensors"
+ORIGIN = torch.bfloat16  # in which a model mostly runs, whatever a policy was trained in
 
 
 @dataclass(frozen=True)
 class Lora:
-    """Size of the adapter: LoRA (arXiv 2106.09685) on every linear layer but the head."""
+    """The adapter: LoRA (arXiv 2106.09685) on every linear layer but the head.
+
+    Attributes:
+        rank: of its matrices.
+        alpha: their product is scaled by alpha / rank.
+        dropout: in training.
+        reads: it is on while the prompt is read too. Without, the model reads as it is and the adapter comes on with
+            the prompt's last token (activated LoRA, arXiv 2504.12397): a prompt then costs no backward pass.
+    """
 
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.0
+    reads: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Base:
 
     Attributes:
         name: as it was asked for.
-        weights: their hash, as in a `Fingerprint`.
+        weights: their hash in the precision ORIGIN, as in a `Fingerprint` of the model in that precision.
     """
 
     model: PreTrainedModel
@@ -84,7 +94,7 @@ def load_base(name: str, dtype: str, device: str, attention: str = "sdpa") -> Ba
             f"The tokenizer of {name} adds tokens of its own to every text",
             "Use a model whose tokenizer can be told not to.",
         )
-    return Base(model, tokenizer, name, weights_hash(model))
+    return Base(model, tokenizer, name, weights_hash(model, ORIGIN))
 
 
 def new_adapter(base: Base, lora: Lora, seed: int) -> PeftModel:
@@ -100,12 +110,19 @@ def new_adapter(base: Base, lora: Lora, seed: int) -> PeftModel:
     return get_peft_model(base.model, config)
 
 
-def trained_adapter(base: Base, folder: Path) -> PeftModel:
+def trained_adapter(base: Base, folder: Path, lora: Lora) -> PeftModel:
     """The adapter in a folder, to be trained on.
 
     Raises:
         ModelUnavailable: no adapter there, or one for another model.
+        ConfigError: it was trained to read, and is not to, or the other way round.
     """
+    origin = read_origin(folder)
+    if origin is not None and origin.reads != lora.reads:
+        raise ConfigError(
+            f"The adapter in {folder} was trained with lora.reads: {str(origin.reads).lower()}",
+            "Set that in the configuration.",
+        )
     try:
         model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=True)
         held = {name.replace(".default", "") for name, _ in model.named_parameters() if ".default." in name}
@@ -118,14 +135,14 @@ def trained_adapter(base: Base, folder: Path) -> PeftModel:
     return model
 
 
-def save_adapter(model: PeftModel, base: Base, folder: Path) -> None:
+def save_adapter(model: PeftModel, base: Base, folder: Path, lora: Lora) -> None:
     """Write the adapter in bf16, with what it was trained on, whole or not at all."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(str(partial), selected_adapters=["default"])
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(partial / WEIGHTS).items()}
     save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
-    write_origin(partial, Origin(base.name, base.weights, str(base.model.dtype).removeprefix("torch.")))
+    write_origin(partial, Origin(base.name, base.weights, str(ORIGIN).removeprefix("torch."), lora.reads))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
@@ -139,11 +156,14 @@ class Writer:
         batch: answers written at once.
         max_tokens: of one answer.
         mixed_precision: compute in bf16.
+        reads: see `Lora`.
     """
 
-    def __init__(self, model: PeftModel, base: Base, batch: int, max_tokens: int, mixed_precision: bool) -> None:
+    def __init__(
+        self, model: PeftModel, base: Base, batch: int, max_tokens: int, mixed_precision: bool, reads: bool
+    ) -> None:
         self.model, self.base, self.batch, self.max_tokens = model, base, batch, max_tokens
-        self.mixed_precision = mixed_precision
+        self.mixed_precision, self.reads = mixed_precision, reads
         self.prompt = base.prompter()
 
     def answers(self, states: Sequence[State]) -> list[str]:
@@ -175,5 +195,6 @@ class Writer:
                 each=each,
                 temperature=temperature,
                 mixed_precision=self.mixed_precision,
+                reads=self.reads,
             )
         return found

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import torch
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
+
+from train.shared import read_prompts
 
 
 @contextmanager
@@ -31,41 +33,32 @@ def sample(
     each: int = 1,
     temperature: float = 0.0,
     mixed_precision: bool = False,
+    reads: bool = True,
 ) -> list[list[int]]:
     """`each` answers to every text, one after the other, as tokens with the one that ends them.
 
     Args:
         model: the policy.
-        tokenizer: its tokenizer, padding on the left.
+        tokenizer: its tokenizer.
         texts: whole prompts.
         most: tokens of an answer.
         each: answers to a text; at temperature 0 they would all be the same.
         temperature: of sampling; 0 is greedy.
         mixed_precision: compute in bf16.
+        reads: whether the adapter is on while the prompt is read.
     """
-    inputs = tokenizer(list(texts), return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
-    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
     training = model.training
     model.eval()
     with adapter_in_bf16(model, mixed_precision), torch.autocast(model.device.type, torch.bfloat16, mixed_precision):
-        cache = None
-        if each > 1:
-            # All but the last token, which `generate` reads for itself to have something to go on from.
-            cache = DynamicCache(config=model.config)
-            places = (mask.cumsum(-1) - 1).clamp(min=0)
-            model(
-                input_ids=ids[:, :-1],
-                attention_mask=mask[:, :-1],
-                position_ids=places[:, :-1],
-                past_key_values=cache,
-                logits_to_keep=1,
-            )
-            cache.reorder_cache(torch.arange(len(texts), device=model.device).repeat_interleave(each))
+        read = read_prompts(model, [prompt for prompt in prompts for _ in range(each)], reads)
+        held = torch.zeros_like(read.mask_BP)  # `generate` only counts what stands before the last token
+        ids = torch.cat([held, read.last_B1], 1)
         written = model.generate(
-            input_ids=ids.repeat_interleave(each, dim=0),
-            attention_mask=mask.repeat_interleave(each, dim=0),
-            past_key_values=cache,
+            input_ids=ids,
+            attention_mask=torch.cat([read.mask_BP, torch.ones_like(read.last_B1)], 1),
+            past_key_values=read.cache,
             max_new_tokens=most,
             pad_token_id=tokenizer.pad_token_id,
             **sampling,

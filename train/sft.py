@@ -24,13 +24,14 @@ from trl import SFTConfig, SFTTrainer
 from memkv.errors import MemkvError
 from train.config import Config, Machine, load_config
 from train.data import episodes, oracle_rows, thinned
-from train.machine import base_of, prepare, writer_of
+from train.machine import base_of, prepared, writer_of
 from train.policy import Base, new_adapter, save_adapter, trained_adapter
 from train.progress import use_bar
 from train.rewards import Reward
 from train.rollout import rollout, survival
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run
 from train.sampling import adapter_in_bf16
+from train.shared import shared_prompts
 from train.states import Row, State, oracle, read_rows, save_rows
 
 WARM, ROWS = "warm", "rows.jsonl"
@@ -70,14 +71,14 @@ def run(config: Config, out: Path, console: Console) -> Path:
         TrainingDiverged: see `train.run_folder`.
     """
     folder = open_run(out, config)
-    prepare(config.machine)
+    config = prepared(config)
     parts = [WARM, *(f"best-{number}" for number in range(1, config.sft.rejection_rounds + 1))]
     for number, part in enumerate(parts):
         if folder.done(part):
             continue
         base = base_of(config.model, config.machine)
         model = (
-            trained_adapter(base, folder.part(parts[number - 1]) / ADAPTER)
+            trained_adapter(base, folder.part(parts[number - 1]) / ADAPTER, config.lora)
             if number
             else new_adapter(base, config.lora, config.seed)
         )
@@ -93,7 +94,7 @@ def run(config: Config, out: Path, console: Console) -> Path:
             imitate(config, base, model, rows, folder, part)
         else:
             console.print("The first answers were the best already: there is nothing to imitate.", style="yellow")
-        save_adapter(model, base, folder.part(part) / ADAPTER)
+        save_adapter(model, base, folder.part(part) / ADAPTER, config.lora)
     return folder.part(parts[-1]) / ADAPTER
 
 
@@ -113,7 +114,7 @@ def best_answers(
     first answer was the best already are thinned out.
     """
     sft, count, reward = config.sft, base.counter(), Reward(base.counter())
-    writer = writer_of(config.machine, base, model)
+    writer = writer_of(config, base, model)
     data = dataclasses.replace(config.data, episodes=sft.rejection_episodes, seed=config.data.seed + 1000 * number)
     found = episodes(data, config.machine.processes)
     seeds = iter(range(10**9))
@@ -179,7 +180,7 @@ def imitate(config: Config, base: Base, model: PeftModel, rows: Sequence[Row], f
         callbacks=[Curves(folder, part)],
     )
     use_bar(trainer, part)
-    with adapter_in_bf16(model, machine.mixed_precision):
+    with adapter_in_bf16(model, machine.mixed_precision), shared_prompts(model, config.lora.reads):
         trainer.train(resume_from_checkpoint=folder.checkpoint(part))
 
 

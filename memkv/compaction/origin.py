@@ -7,20 +7,28 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from memkv.config import from_mapping
 from memkv.errors import ConfigError, ModelUnavailable
+from memkv.fingerprint import weights_hash
 from memkv.model import HybridModel
 
 FILE = "memkv.json"
+ROUNDED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The base model: its name, and the hash of its weights in one precision."""
+    """The base model: its name, and the hash of its weights in one precision.
+
+    `reads`: the adapter was on while prompts were read; else from their last token on.
+    """
 
     model: str
     weights: str
     dtype: str
+    reads: bool = True
 
 
 def write_origin(folder: Path, origin: Origin) -> None:
@@ -45,8 +53,13 @@ def read_origin(folder: Path) -> Origin | None:
 
 
 def made_for(origin: Origin, model: HybridModel) -> bool:
-    """Whether an adapter was trained on this model. One in another precision, whose hash says nothing, passes."""
+    """Whether an adapter was trained on this model, whose weights are rounded to the record's precision if they can be.
+
+    One in a precision that cannot passes: its hash says nothing.
+    """
     running = model.fingerprint
+    if running.dtype == "float32" and origin.dtype in ROUNDED:
+        return weights_hash(model.hf, ROUNDED[origin.dtype]) == origin.weights
     return origin.dtype != running.dtype or origin.weights == running.weights
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from memkv.compaction.base import (
 )
 from memkv.compaction.declare import MADE_FROM, Calibration, evidence, load_calibration
 from memkv.compaction.notes import BULLET, Count, Loss, Note, apply, parse, prompt, size, windows
-from memkv.compaction.origin import check_origin
+from memkv.compaction.origin import check_origin, read_origin
 from memkv.compaction.pinned import pinned_rules
 from memkv.model import HybridModel
 from memkv.turns import Message
@@ -103,14 +102,14 @@ def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item,
     covered = max((source for item in context.standing("summary") for source in item.sources), default=0)
     unread = [item for item in context.messages() if item.n > covered]
     losses: list[Loss] = []
-    with policy(model, adapter):
-        for window in windows([Message(role=item.role, content=item.text) for item in unread], WINDOW, count):
-            window_of = [(unread[piece.turn].n, piece.role) for piece in window]
-            texts = [bare(note) for note in notes]
-            written = parse(write(model, prompt(texts, window, room, count)), texts)
-            after = [itemize(note, notes, window_of) for note in apply(texts, written)]
-            notes, left = within(after, room, count)
-            losses += [*written.losses, *left]
+    policy = loaded(model, adapter)
+    for window in windows([Message(role=item.role, content=item.text) for item in unread], WINDOW, count):
+        window_of = [(unread[piece.turn].n, piece.role) for piece in window]
+        texts = [bare(note) for note in notes]
+        written = parse(write(model, policy, prompt(texts, window, room, count)), texts)
+        after = [itemize(note, notes, window_of) for note in apply(texts, written)]
+        notes, left = within(after, room, count)
+        losses += [*written.losses, *left]
     return tuple(notes), tuple(losses)
 
 
@@ -150,30 +149,42 @@ def itemize(note: Note, before: Sequence[Item], window: Sequence[tuple[int, str]
     return Item(NEW, "summary", "", BULLET + note.text, tuple(dict.fromkeys(sources)))
 
 
-def write(model: HybridModel, messages: Sequence[Message]) -> str:
-    """The policy's answer, greedily."""
-    live = model.new_cache()
-    model.extend(live, model.chat.encode(model.chat.render(messages, open_reply=True)))
-    tokens = list(model.generate(live, LONGEST_ANSWER, stop_ids=model.chat.stop_ids))
-    return model.chat.decode(tokens).strip()
+@dataclass(frozen=True)
+class Policy:
+    """An adapter that is loaded: its name in the model, and whether it is on while the prompt is read."""
+
+    name: str | None
+    reads: bool
 
 
-@contextmanager
-def policy(model: HybridModel, adapter: Path | None) -> Iterator[None]:
-    """The adapter switched on, loaded at its first use.
+def loaded(model: HybridModel, adapter: Path | None) -> Policy:
+    """The adapter, loaded at its first use and switched off.
 
     Raises:
         ModelUnavailable: there is no such adapter, or it belongs to another model.
+        ConfigError: the record of what it was trained on is damaged.
     """
     if adapter is None:
-        yield
-        return
+        return Policy(None, reads=True)
     name = f"{adapter.name}-{blake3(str(adapter.resolve()).encode()).hexdigest(8)}"  # two folders may share a name
     if not model.has_adapter(name):
         check_origin(adapter, model)
         model.load_adapter(adapter, name)
-    with model.with_adapter(name):
-        yield
+    origin = read_origin(adapter)
+    return Policy(name, reads=origin is None or origin.reads)
+
+
+def write(model: HybridModel, policy: Policy, messages: Sequence[Message]) -> str:
+    """The policy's answer, greedily."""
+    asked = model.chat.encode(model.chat.render(messages, open_reply=True))
+    with model.with_adapter(policy.name if policy.reads else None):
+        live = model.new_cache()
+        model.extend(live, asked[:-1])
+    with model.with_adapter(policy.name):
+        live.adapter = policy.name  # whoever read: this cache is thrown away, nothing is stored of it
+        model.extend(live, asked[-1:])
+        tokens = list(model.generate(live, LONGEST_ANSWER, stop_ids=model.chat.stop_ids))
+    return model.chat.decode(tokens).strip()
 
 
 def within(notes: Sequence[Item], room: int, count: Count) -> tuple[list[Item], list[Loss]]:

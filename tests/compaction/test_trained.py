@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from peft import LoraConfig, get_peft_model
 from tiny_chat import tiny_chat
 from tiny_models import tiny
@@ -16,9 +18,11 @@ import memkv.compaction.trained as trained
 from memkv import HybridModel, MemoryStore, Session
 from memkv.compaction import Context, Item, default_strategy, strategy
 from memkv.compaction.declare import Calibration, Evidence, load_calibration
-from memkv.compaction.origin import Origin, write_origin
+from memkv.compaction.origin import Origin, made_for, write_origin
 from memkv.compaction.trained import TrainedSummary
 from memkv.errors import ConfigError, ModelUnavailable
+from memkv.fingerprint import weights_hash
+from memkv.live import LiveCache
 
 RULE = "Notes are kept in the red folder."
 CHANGED = "Notes are kept in the blue folder."
@@ -43,14 +47,33 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
     """Lets the policy answer by what it finds in the new messages."""
 
     def use(answers: dict[str, str]) -> None:
-        def write(model: HybridModel, messages) -> str:
-            assert model.adapter.startswith("tiny-policy"), "the adapter is on while the policy writes"
+        def write(model: HybridModel, policy: trained.Policy, messages) -> str:
+            assert policy.name.startswith("tiny-policy") and model.has_adapter(policy.name)
             new = messages[1]["content"].split("New messages:")[1]
             return next((answer for said, answer in answers.items() if said in new), "No change.")
 
         monkeypatch.setattr(trained, "write", write)
 
     return use
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_the_adapter_is_on_where_it_was_in_training(model, adapter, tmp_path, monkeypatch, reads):
+    folder = tmp_path / f"tiny-policy-{reads}"
+    shutil.copytree(adapter, folder)
+    write_origin(folder, Origin(model.name, model.fingerprint.weights, model.fingerprint.dtype, reads))
+    policy, extend = trained.loaded(model, folder), model.extend
+    read: list[tuple[int, str | None]] = []
+
+    def spy(live: LiveCache, tokens: Sequence[int]) -> torch.Tensor:
+        read.append((len(tokens), model.adapter))
+        return extend(live, tokens)
+
+    monkeypatch.setattr(model, "extend", spy)
+    trained.write(model, policy, [{"role": "user", "content": RULE}])
+    assert read[0][0] > 30 and read[0][1] == (policy.name if reads else None), "the prompt, but for its last token"
+    assert len(read) > 1 and set(read[1:]) == {(1, policy.name)}, "then token by token"
+    assert model.adapter is None, "and off again"
 
 
 def messages(*texts: str, first: int = 1) -> tuple[Item, ...]:
@@ -115,7 +138,7 @@ def test_what_no_longer_holds_is_dropped_and_said_so(model, adapter, script):
 def test_messages_are_read_once(model, adapter, monkeypatch):
     read: list[str] = []
 
-    def write(model: HybridModel, asked) -> str:
+    def write(model: HybridModel, policy: trained.Policy, asked) -> str:
         read.append(asked[1]["content"].split("New messages:")[1])
         return f"+ {RULE}" if "red folder" in read[-1] else "No change."
 
@@ -229,6 +252,17 @@ def test_an_adapter_of_other_weights_is_named(model, adapter, tmp_path):
         compact(model, folder, messages(RULE, "Noted."), 4000)
 
 
+def test_an_adapter_that_was_trained_in_another_precision_is_still_known():
+    """Training may be in fp32, the record is of the weights in bf16."""
+    wide = tiny_chat("llama")
+    rounded = HybridModel(copy.deepcopy(wide.hf).to(torch.bfloat16), wide.tokenizer, name="tiny-llama")
+    origin = Origin("tiny-llama", weights_hash(wide.hf, torch.bfloat16), "bfloat16")
+    assert made_for(origin, wide) and made_for(origin, rounded)
+    torch.manual_seed(5)
+    other = tiny_chat("llama", initializer_range=0.5)
+    assert not made_for(origin, other)
+
+
 def test_calibration_comes_from_beside_the_adapter(tmp_path):
     assert load_calibration(tmp_path) == Calibration()
     (tmp_path / "ledger.json").write_text('{"slope": 0.0, "intercept": 0.0}')
@@ -244,7 +278,7 @@ def test_calibration_comes_from_beside_the_adapter(tmp_path):
 def test_a_long_message_with_blank_lines_is_read_whole_and_named_as_source(model, adapter, monkeypatch):
     read: list[str] = []
 
-    def write(model: HybridModel, asked) -> str:
+    def write(model: HybridModel, policy: trained.Policy, asked) -> str:
         read.append(asked[1]["content"].split("New messages:")[1])
         return f"+ {OTHER}" if "nine words" in read[-1] else "No change."
 
@@ -260,7 +294,7 @@ def test_two_adapters_in_folders_of_one_name_are_two(model, adapter, tmp_path, m
     other = tmp_path / adapter.name
     shutil.copytree(adapter, other)
     used: list[str | None] = []
-    monkeypatch.setattr(trained, "write", lambda model, asked: used.append(model.adapter) or "No change.")
+    monkeypatch.setattr(trained, "write", lambda model, policy, asked: used.append(policy.name) or "No change.")
     for folder in (adapter, other):
         compact(model, folder, messages(RULE, "Noted."), 4000)
     assert len(set(used)) == 2

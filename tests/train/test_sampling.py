@@ -34,9 +34,12 @@ def policy(base: Base) -> PeftModel:
     return model
 
 
-def test_a_prompt_that_is_read_once_for_all_its_answers_gets_the_same(base: Base, policy: PeftModel) -> None:
-    shared = sample(policy, base.tokenizer, PROMPTS, 12, each=3)
-    alone = [sample(policy, base.tokenizer, [prompt], 12)[0] for prompt in PROMPTS]
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_prompt_that_is_read_once_for_all_its_answers_gets_the_same(
+    base: Base, policy: PeftModel, reads: bool
+) -> None:
+    shared = sample(policy, base.tokenizer, PROMPTS, 12, each=3, reads=reads)
+    alone = [sample(policy, base.tokenizer, [prompt], 12, reads=reads)[0] for prompt in PROMPTS]
     assert shared == [answer for answer in alone for _ in range(3)]
 
 

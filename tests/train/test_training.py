@@ -13,12 +13,16 @@ from safetensors.torch import load_file
 from tiny_chat import tiny_chat
 
 import train.run_folder as run_folder
+from memkv.compaction.origin import read_origin
 from memkv.errors import ConfigError, ModelUnavailable
 from train import grpo, look, sft
+from train.agreement import COPIED, END, agreement
+from train.agreement import Options as Compared
 from train.config import Config, Grpo, Machine, Sft, Stage, load_config
 from train.curves import draw
 from train.data import Config as Data
 from train.data import episodes, oracle_rows
+from train.machine import prepared
 from train.policy import WEIGHTS, Lora, load_base
 from train.run_folder import RunFolder, TrainingDiverged
 
@@ -102,6 +106,20 @@ def test_what_a_policy_writes_can_be_looked_at(base, trained, capsys):
     assert ">>> it wrote" in said and "Notes (" in said, "a tiny model is behind somewhere, and it is shown where"
 
 
+def test_it_is_told_where_a_policy_goes_another_way_than_the_oracle(base, trained):
+    found = agreement(config(base), Compared(trained[1], episodes=2))
+    assert found[END].all > 2 and found[COPIED].all > found[END].all
+    assert all(0 <= tally.same <= tally.all for tally in found.values())
+    assert found["a letter"].same > 0.5 * found["a letter"].all, "letters are what a tiny model has learned"
+
+
+def test_a_base_in_fp32_is_not_trained_in_mixed_precision(base):
+    settled = prepared(config(base, machine=Machine(dtype="float32", mixed_precision=True)))
+    assert not settled.machine.mixed_precision
+    auto = prepared(config(base, machine=Machine(dtype="auto", mixed_precision=True))).machine
+    assert (auto.dtype, auto.mixed_precision) in {("float32", False), ("bfloat16", True)}
+
+
 def test_every_step_and_term_is_logged_and_drawn(trained, tmp_path):
     records = RunFolder(trained[0]).curves()
     steps = [each["step"] for each in records if (each["part"], each["kind"]) == ("grpo", "train")]
@@ -176,6 +194,22 @@ def test_an_adapter_of_another_model_is_named(base, trained, tmp_path):
     other.tokenizer.save_pretrained(str(tmp_path / "other"))
     with pytest.raises(ModelUnavailable, match="No usable adapter"):
         grpo.run(config(tmp_path / "other"), tmp_path / "run", trained[1], QUIET)
+
+
+def test_an_adapter_that_reads_is_not_trained_as_one_that_does_not(base, trained, tmp_path):
+    other = config(base, lora=Lora(rank=4, alpha=8, reads=False))
+    with pytest.raises(ConfigError, match="trained with lora.reads: true"):
+        grpo.run(other, tmp_path / "run", trained[1], QUIET)
+
+
+def test_an_adapter_that_does_not_read_is_trained_and_says_so(base, tmp_path):
+    small = config(base, lora=Lora(rank=4, alpha=8, reads=False))
+    small = dataclasses.replace(small, grpo=dataclasses.replace(small.grpo, stages=(Stage("one", 2, 1),), refresh=2))
+    warm = sft.run(small, tmp_path / "run", QUIET)
+    after = grpo.run(small, tmp_path / "run", None, QUIET)
+    assert read_origin(after) is not None and not read_origin(after).reads
+    before, now = weights(warm), weights(after)
+    assert any(not torch.equal(before[name], now[name]) for name in before)
 
 
 def test_a_run_without_signal_is_stopped_with_its_checkpoint_kept(base, trained, tmp_path):
