@@ -38,7 +38,7 @@ def case() -> Case:
 
 @pytest.fixture(autouse=True)
 def script(monkeypatch):
-    def write(model, messages):
+    def write(model, policy, messages):
         new = messages[1]["content"].split("New messages:")[1]
         return next((answer for said, answer in ANSWERS.items() if said in new), "No change.")
 
