@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from tiny_chat import tiny_chat
+from tiny_policy import adapted, tiny_base
 
-from train.policy import Base, Lora, load_base, new_adapter
+from train.policy import Base
 from train.sampling import sample, up_to_end
 
 PROMPTS = ["Which folder do notes go to?", "No.", "The deputy editor approves anonymous sources from now on."]
@@ -17,21 +17,12 @@ PROMPTS = ["Which folder do notes go to?", "No.", "The deputy editor approves an
 
 @pytest.fixture(params=["llama", "granitemoehybrid", "lfm2"])
 def base(request: pytest.FixtureRequest, tmp_path: Path) -> Base:
-    model = tiny_chat(request.param)
-    model.hf.save_pretrained(str(tmp_path / "tiny"))
-    model.tokenizer.save_pretrained(str(tmp_path / "tiny"))
-    return load_base(str(tmp_path / "tiny"), "float32", "cpu")
+    return tiny_base(request.param, tmp_path)
 
 
 @pytest.fixture
 def policy(base: Base) -> PeftModel:
-    """An adapter that changes what the model writes."""
-    model = new_adapter(base, Lora(rank=4), seed=1)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    return model
+    return adapted(base)
 
 
 @pytest.mark.parametrize("reads", [True, False])

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from tiny_chat import random_tokens, tiny_chat
+from tiny_chat import random_tokens
+from tiny_policy import adapted, tiny_base
 from torch import Tensor
 
-from train.policy import Base, Lora, load_base, new_adapter
 from train.shared import IGNORED, common, read_prompts, shared_prompts, split
 
 START = random_tokens(9)  # what all prompts begin with
@@ -21,21 +21,7 @@ ANSWERS = [random_tokens(length, seed=50 + length) for length in (4, 7, 1, 6)]
 @pytest.fixture
 def policy(tmp_path: Path) -> PeftModel:
     """Of plain attention."""
-    return adapted("llama", tmp_path)
-
-
-def adapted(name: str, tmp_path: Path) -> PeftModel:
-    """An adapter that changes what the model writes."""
-    tiny = tiny_chat(name)
-    tiny.hf.save_pretrained(str(tmp_path / "tiny"))
-    tiny.tokenizer.save_pretrained(str(tmp_path / "tiny"))
-    base: Base = load_base(str(tmp_path / "tiny"), "float32", "cpu")
-    model = new_adapter(base, Lora(rank=4), seed=1)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    return model
+    return adapted(tiny_base("llama", tmp_path))
 
 
 def batch(side: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,7 +73,7 @@ def gradients(model: PeftModel) -> dict[str, Tensor]:
 def test_hidden_states_and_gradients_are_those_of_rows_read_whole(
     name: str, reads: bool, side: str, tmp_path: Path
 ) -> None:
-    policy = adapted(name, tmp_path)
+    policy = adapted(tiny_base(name, tmp_path))
     ids, mask, labels = batch(side)
     backbone = policy.get_base_model().base_model
     with shared_prompts(policy, reads):
@@ -122,7 +108,7 @@ def test_outside_and_without_labels_the_model_is_as_it_was(policy: PeftModel) ->
 
 @pytest.mark.parametrize("name", ["granitemoehybrid", "lfm2"])
 def test_a_recurrent_model_reads_its_rows_whole(name: str, tmp_path: Path) -> None:
-    policy = adapted(name, tmp_path)
+    policy = adapted(tiny_base(name, tmp_path))
     before = policy.get_base_model().base_model.forward
     with shared_prompts(policy, reads=True):
         assert policy.get_base_model().base_model.forward == before
