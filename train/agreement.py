@@ -80,7 +80,9 @@ def agreement(config: Config, options: Options) -> dict[str, Tally]:
     model = trained_adapter(base, options.adapter, config.lora)
     count = base.counter()
     rows = list(oracle_rows(held_out(config.data, options.episodes, config.machine.processes), count))
-    rows.sort(key=lambda row: len(base.prompter()(row[0])))
+    prompt = base.prompter()
+    rows.sort(key=lambda row: len(prompt(row[0])))
+    model.eval()
     found: dict[str, Tally] = defaultdict(Tally)
     for start in range(0, len(rows), BATCH):
         for kind, same in compared(model, base, rows[start : start + BATCH], config.lora.reads):
@@ -98,7 +100,6 @@ def compared(model: PeftModel, base: Base, rows: Sequence[Row], reads: bool) -> 
     read = read_prompts(model, prompts, reads)
     answers_BA = pad_sequence([torch.tensor(answer) for answer in answers], batch_first=True).to(model.device)
     held_BT = torch.cat([read.mask_BP, torch.ones_like(answers_BA)], 1)  # what follows an answer does not count
-    model.eval()
     likeliest_BA = model(
         input_ids=torch.cat([read.last_B1, answers_BA[:, :-1]], 1),
         attention_mask=held_BT,

@@ -17,14 +17,14 @@ from rich.console import Console
 
 from eval.figures.knowing import knowing
 from eval.figures.probe_table import Answered, Asked, Kept, System, Table, screen, table
-from eval.figures.statistics import Estimate, Floats, Groups, compare, means, ratios
-from eval.figures.tallies import Scores, fill, numbered, scores
+from eval.figures.statistics import Estimate, Floats, compare, means, ratios
+from eval.figures.tallies import Scores, scores, texts
 from eval.page.source import unpacked
 from eval.running.row_file import ROWS, read_rows
 from eval.running.run_folder import SCENARIOS
 from eval.running.screen import SCREEN
 from eval.scenarios import read_scenarios
-from eval.scorers import is_claimed, is_kept
+from eval.scorers import is_claimed
 from memkv.errors import ConfigError, MemkvError
 
 BUDGETS = (0.25, 0.125)  # of the source's bytes
@@ -146,19 +146,9 @@ def read_run(folder: Path) -> Run:
     systems = list(dict.fromkeys(rule.system for rule in data.rules if rule.system[0] != SCREEN))
     asked = [each for each in data.asked if each.survival and each.key not in discarded]
     right = scores(systems, asked, ((answer.system, answer.asked.key, answer.right) for answer in data.answers))
-    binding, says = read_texts(systems, data, True)
-    others, claims = read_texts(systems, data, False)
+    binding, says = texts(systems, data.rules, True)
+    others, claims = texts(systems, data.rules, False)
     return Run(data, asked, right, binding, says, others, claims, discarded)
-
-
-def read_texts(systems: Sequence[System], data: Table, binds: bool) -> tuple[list[Kept], Scores]:
-    """Rules in force and whether each text says them rightly; or the others, and whether it says them at all."""
-    read = [rule for rule in data.rules if rule.binds == binds and rule.verdict is not None]
-    facts = {(rule.scenario, rule.rule): rule for rule in read}
-    counts = is_kept if binds else is_claimed
-    flags = ((rule.system, (rule.scenario, rule.rule), float(counts(rule.verdict or ""))) for rule in read)
-    groups = Groups([rule.pair for rule in facts.values()], [rule.family for rule in facts.values()])
-    return list(facts.values()), fill(numbered(systems), numbered(facts), flags, groups)
 
 
 def goals(run: Run, policy: str, warm: str) -> list[Goal]:

@@ -68,16 +68,21 @@ def said(
     systems: Sequence[System], kept: Mapping[System, Sequence[Kept]], binding: bool, draws: int, seed: int
 ) -> list[Estimate]:
     """Per system: share of binding rules that its text says rightly, or of the others that it says at all."""
-    judged = [rule for rules in kept.values() for rule in rules if rule.binds == binding and rule.verdict is not None]
+    _, found = texts(systems, [rule for rules in kept.values() for rule in rules], binding)
+    reason = "no text to read" if binding else "no text to read, or no rule that does not bind"
+    return [explained(value, reason) for value in means(found.values, found.groups, draws, seed)]
+
+
+def texts(systems: Sequence[System], rules: Iterable[Kept], binding: bool) -> tuple[list[Kept], Scores]:
+    """Binding rules and whether each text says them rightly; or the others, and whether it says them at all."""
+    judged = [rule for rule in rules if rule.binds == binding and rule.verdict is not None]
     facts = {(rule.scenario, rule.rule): rule for rule in judged}
     groups = Groups([rule.pair for rule in facts.values()], [rule.family for rule in facts.values()])
     flags = (
         (rule.system, (rule.scenario, rule.rule), (is_kept if binding else is_claimed)(rule.verdict or ""))
         for rule in judged
     )
-    found = fill(numbered(systems), numbered(facts), flags, groups)
-    reason = "no text to read" if binding else "no text to read, or no rule that does not bind"
-    return [explained(value, reason) for value in means(found.values, groups, draws, seed)]
+    return list(facts.values()), fill(numbered(systems), numbered(facts), flags, groups)
 
 
 def twins(
@@ -102,7 +107,9 @@ def twins(
         if key in units and len(flags) == len(members[key])
     )
     found = fill(numbered(systems), units, both, groups)
-    return [explained(value, "no pair of twins was answered") for value in means(found.values, groups, draws, seed)]
+    return [
+        explained(value, "no pair of twins was answered") for value in means(found.values, found.groups, draws, seed)
+    ]
 
 
 def numbered(names: Iterable[Name]) -> dict[Name, int]:

@@ -151,21 +151,21 @@ def itemize(note: Note, before: Sequence[Item], window: Sequence[tuple[int, str]
 
 @dataclass(frozen=True)
 class Policy:
-    """An adapter that is loaded: its name in the model, and whether it is on while the prompt is read."""
+    """What writes: an adapter by its name in the model, and whether it is on while the prompt is read."""
 
     name: str | None
     reads: bool
 
 
 def loaded(model: HybridModel, adapter: Path | None) -> Policy:
-    """The adapter, loaded at its first use and switched off.
+    """The adapter, loaded at its first use and switched off; without one, the model as it is.
 
     Raises:
         ModelUnavailable: there is no such adapter, or it belongs to another model.
         ConfigError: the record of what it was trained on is damaged.
     """
     if adapter is None:
-        return Policy(None, reads=True)
+        return Policy(model.adapter, reads=True)
     name = f"{adapter.name}-{blake3(str(adapter.resolve()).encode()).hexdigest(8)}"  # two folders may share a name
     if not model.has_adapter(name):
         check_origin(adapter, model)
