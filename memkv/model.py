@@ -225,21 +225,33 @@ class HybridModel:
         if live.next_logits is None:
             raise InvalidInput("Nothing was read yet, so there is no next token", "Call extend() first.")
         sums = []
+        first_1V = live.next_logits[None]
         for tokens in continuations:
             if not tokens:
                 raise InvalidInput("A continuation is empty", "Give at least one token.")
             self._check_tokens(live, tokens)
-            fork, total = live.fork(), 0.0
-            first = torch.log_softmax(live.next_logits.float(), -1)
-            total += first[tokens[0]].item()
-            if len(tokens) > 1:
-                for piece, target in self._scored_pieces(tokens):
-                    logits_TV = self._forward_live(fork, piece)
-                    fork.token_ids.extend(piece)
-                    logp_TV = torch.log_softmax(logits_TV.float(), -1)
-                    total += logp_TV.gather(1, torch.tensor(target, device=logp_TV.device)[:, None]).sum().item()
-            sums.append(total)
+            after = [self.logits_after(live, tokens[:-1])] if len(tokens) > 1 else []
+            logits_TV = torch.cat([first_1V, *after])
+            target_T1 = torch.tensor(tokens, device=self.device)[:, None]
+            sums.append(torch.log_softmax(logits_TV.float(), -1).gather(1, target_T1).sum().item())
         return sums
+
+    def logits_after(self, live: LiveCache, token_ids: Sequence[int]) -> Tensor:
+        """Logits (TV) after each of `token_ids`, read behind `live`, which is left as it was.
+
+        Raises:
+            InvalidInput: ids outside the vocabulary, or more positions than the model has.
+            FingerprintMismatch: the conversation was read under another adapter.
+        """
+        self._check_usable(live)
+        self._check_tokens(live, token_ids)
+        fork, found = live.fork(), []
+        step = 1 if self.continuation.mode == "token by token" else max(1, len(token_ids))
+        for start in range(0, len(token_ids), step):
+            piece = list(token_ids[start : start + step])
+            found.append(self._forward_live(fork, piece))
+            fork.token_ids.extend(piece)
+        return torch.cat(found)
 
     @torch.no_grad()
     def packed_logits(
@@ -268,12 +280,6 @@ class HybridModel:
         if self.continuation.mode == "token by token":
             return 1 if already_read else tokens
         return PREFILL_PIECE
-
-    def _scored_pieces(self, tokens: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
-        """(tokens to read, tokens they predict), in the pieces that this model continues exactly."""
-        step = 1 if self.continuation.mode == "token by token" else len(tokens) - 1
-        for start in range(0, len(tokens) - 1, step):
-            yield list(tokens[start : start + step]), list(tokens[start + 1 : start + 1 + step])
 
     @torch.no_grad()
     def one_pass_logits(self, token_ids: Sequence[int]) -> Tensor:

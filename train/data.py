@@ -23,8 +23,9 @@ from eval.making.family import families
 from eval.prose.sentences import split
 from eval.scenarios import Scenario, Split, Turn, read_scenarios, to_message
 from eval.systems.retrieval import DATE
-from memkv.compaction.notes import Count, parse, windows
+from memkv.compaction.notes import parse
 from memkv.compaction.trained import MOST_ROOM
+from memkv.compaction.windows import Count, windows
 from memkv.errors import ConfigError
 from memkv.turns import Message
 from train.states import Row, State, claims, oracle, targets_of
@@ -202,7 +203,7 @@ def sentences_of(window: Sequence[Turn]) -> list[str]:
 def oracle_rows(found: Sequence[Episode], count: Count, stray: float = 0.0) -> Iterator[Row]:
     """States on the oracle's own way, with its answers."""
     for one in found:
-        yield from follow(one, lambda state: oracle(state, count), count, "oracle", stray)
+        yield from follow(one, oracle, count, "oracle", stray)
 
 
 def thinned(rows: Sequence[Row], quiet: float, seed: int) -> list[Row]:
@@ -211,7 +212,7 @@ def thinned(rows: Sequence[Row], quiet: float, seed: int) -> list[Row]:
     busy: list[Row] = []
     calm: list[Row] = []
     for state, answer in rows:
-        written = parse(answer, state.notes)
+        written = parse(answer, state.notes, state.window)
         (busy if written.edits or written.losses else calm).append((state, answer))
     rng.shuffle(calm)
     kept = [*busy, *calm[: round(len(busy) * quiet / (1 - quiet))]]

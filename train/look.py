@@ -75,7 +75,7 @@ def look(config: Config, options: Options) -> None:
     )
     lost: list[tuple[float, Step, str]] = []
     for step in (step for path in paths for step in path):
-        best = oracle(step.state, count)
+        best = oracle(step.state)
         lost.append((reward.total(step.state, best) - reward.total(step.state, step.answer), step, best))
     behind = sorted((each for each in lost if each[0] > TOLD), key=lambda each: -each[0])
     mean = sum(loss for loss, _, _ in lost) / len(lost)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from memkv.compaction.notes import Count
+from memkv.compaction.windows import Count
 from train.config import Config, Stage
 from train.data import episodes, held_out
 from train.policy import Writer
@@ -77,7 +77,7 @@ def worth_learning(rows: Sequence[Row], reward: Reward, count: Count, easy: floa
     rng = random.Random(seed)
     hard, rest = [], []
     for state, answer in rows:
-        worse = reward.total(state, answer) < reward.total(state, oracle(state, count))
+        worse = reward.total(state, answer) < reward.total(state, oracle(state))
         (hard if worse else rest).append(state)
     rng.shuffle(rest)
     kept = [*hard, *rest[: max(1, round(easy * len(rows)))]]

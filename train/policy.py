@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from memkv import pretrained
-from memkv.compaction.notes import Count
 from memkv.compaction.origin import Origin, read_origin, write_origin
+from memkv.compaction.windows import Count
 from memkv.errors import ConfigError, ModelUnavailable, UnsupportedModel
 from memkv.fingerprint import weights_hash
 from memkv.turns import ChatFormat

@@ -20,7 +20,8 @@ from eval.systems.base import prefill
 from eval.systems.fitting import standing
 from memkv import HybridModel
 from memkv.compaction.base import SUMMARY_HEADING, word_overlap
-from memkv.compaction.notes import Count, Loss, Note, as_text, size
+from memkv.compaction.notes import Loss, Note, as_text, size
+from memkv.compaction.windows import Count
 from memkv.scoring import Branch, score
 from train.states import State, Target
 
@@ -54,7 +55,7 @@ class Terms:
         stale_rules: amended rules whose old value is still claimed.
         padding: share of the notes' tokens beyond what the rules that they say rightly take in the user's words:
             filler, the same rule twice, messages copied whole.
-        overflow: tokens beyond the room, as a share of it.
+        overflow: tokens beyond the room, or beyond what the rules themselves take where that is more, as a share of it.
     """
 
     gate: float
@@ -100,6 +101,7 @@ class Reward:
         verdicts = read_notes(lines, state.targets)
         reachable = [target for target in state.targets if target.reachable]
         right = {target.rule.id for target in reachable if is_kept(verdicts[target.rule.id])}
+        needed = [target.wording for target in state.targets if target.reachable]
         amended = [t for t in reachable if t.rule.old_value is not None]
         n_written = len(written.edits) + len(written.losses) + len(written.malformed)
         gate = 1.0 if not written.malformed else 1 - len(written.malformed) / n_written
@@ -113,7 +115,7 @@ class Reward:
             padding=padded(
                 lines, [t.wording for t in state.targets if t.wording and is_kept(verdicts[t.rule.id])], self.count
             ),
-            overflow=overflow(whole, state.room, self.count),
+            overflow=overflow(whole, max(state.room, size(needed, self.count)), self.count),
         )
 
     def _behaviour(self, state: State, lines: Sequence[str]) -> float:

@@ -9,7 +9,7 @@ from itertools import islice
 
 from rich.progress import track
 
-from memkv.compaction.notes import Count
+from memkv.compaction.windows import Count
 from train.data import Episode, follow
 from train.rewards import read_notes
 from train.states import State, oracle
@@ -52,7 +52,7 @@ def rollout(
 def notes_before(one: Episode, fold: int, count: Count) -> tuple[str, ...]:
     """The oracle's notes before window `fold`."""
     notes: tuple[str, ...] = ()
-    for state, answer in islice(follow(one, lambda state: oracle(state, count), count, "oracle"), fold):
+    for state, answer in islice(follow(one, oracle, count, "oracle"), fold):
         notes = tuple(note.text for note in state.after(answer, count)[2])
     return notes
 

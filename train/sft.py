@@ -127,7 +127,7 @@ def best_answers(
         others = writer.several(states, sft.best_of - 1, sft.temperature, config.seed + next(seeds))
         for state, first, rest in zip(states, greedy, others, strict=True):
             total = partial(reward.total, state)
-            best = max([first, *rest, oracle(state, count)], key=total)
+            best = max([first, *rest, oracle(state)], key=total)
             (hard if total(best) > total(first) + ROUNDING else easy).append((state, best))
         return greedy
 

@@ -10,22 +10,8 @@ from pathlib import Path
 
 from eval.scenarios import Probe, Rule, Turn, build
 from eval.scorers import text_survival
-from memkv.compaction.notes import (
-    BULLET,
-    Count,
-    Edit,
-    Loss,
-    Note,
-    Piece,
-    Written,
-    apply,
-    as_text,
-    parse,
-    prompt,
-    size,
-    truncate,
-    write,
-)
+from memkv.compaction.notes import BULLET, Edit, Note, Written, apply, as_text, fitting, parse, prompt, write
+from memkv.compaction.windows import Count, Piece
 from memkv.errors import ConfigError
 from memkv.turns import Message
 from train.truth import Standing
@@ -70,15 +56,21 @@ class State:
     targets: tuple[Target, ...]
     probes: tuple[Probe, ...] = ()
 
+    @property
+    def window(self) -> list[Piece]:
+        """The new messages as a policy reads them."""
+        return [Piece(index, turn.role, turn.text) for index, turn in enumerate(self.turns)]
+
     def prompt(self, count: Count) -> list[Message]:
         """What the policy reads."""
-        return prompt(self.notes, [Piece(0, turn.role, turn.text) for turn in self.turns], self.room, count)
+        return prompt(self.notes, self.window, self.room, count)
 
     def after(self, answer: str, count: Count) -> tuple[Written, tuple[Note, ...], tuple[Note, ...]]:
-        """The answer as edits, the notes that it makes, and those of them that fit the room."""
-        written = parse(answer, self.notes)
+        """The answer as edits and losses, the notes that it makes, and those of them that are kept in the room."""
+        written = parse(answer, self.notes, self.window)
         whole = apply(self.notes, written)
-        return written, whole, truncate(whole, self.room, count)
+        kept, left = fitting(whole, self.room, count)
+        return dataclasses.replace(written, losses=(*written.losses, *left)), whole, kept
 
 
 Row = tuple[State, str]  # and what was, or should be, written in answer
@@ -95,12 +87,12 @@ def targets_of(now: Sequence[Standing], notes: Sequence[str], places: Sequence[i
     return tuple(found)
 
 
-def oracle(state: State, count: Count) -> str:
+def oracle(state: State) -> str:
     """The best answer of one who knows no more than what the policy reads.
 
     What is new is noted word for word under its message, in the place of what it changes; what is over goes there by
-    its topic. What is no rule, is wrong beside a right note, or is said twice goes before. Where not all fits, the
-    longest notes go first, so that as many rules as possible stay; their loss is declared.
+    its topic. What is no rule, is wrong beside a right note, or is said twice goes before. Room is
+    the allocator's matter.
     """
     rules = [target.rule for target in state.targets]
     claimed = [claims(line, rules) for line in state.notes]
@@ -127,7 +119,7 @@ def oracle(state: State, count: Count) -> str:
         else:
             edits.append(Edit("drop", _named(state.notes[about[0] - 1], target, state), target.place, about[0]))
         gone |= set(about[:1])
-    return _within_room(state, edits, count)
+    return write(edits, messages=sum(turn.role == "user" for turn in state.turns))
 
 
 def _named(note: str, target: Target, state: State) -> str:
@@ -147,34 +139,6 @@ def _as_said(state: State) -> list[Target]:
     text = "\n".join(turn.text for turn in state.turns)
     # Without its first letter, which is made a capital where a lead was taken off.
     return sorted(state.targets, key=lambda target: text.find(target.wording[1:]))
-
-
-def _within_room(state: State, edits: list[Edit], count: Count) -> str:
-    """Edits that keep as many notes as fit; what they give up is declared lost."""
-    messages = sum(turn.role == "user" for turn in state.turns)
-    gone = {edit.number for edit in edits}
-    kept = {number: note for number, note in enumerate(state.notes, 1) if number not in gone}
-    rules = [target.rule for target in state.targets]
-    losses: list[Loss] = []
-
-    def texts() -> list[str]:
-        """What the notes would be."""
-        return [*kept.values(), *(edit.text for edit in edits if edit.kind != "drop")]
-
-    while texts() and size(texts(), count) > state.room:
-        longest = max(texts(), key=count)
-        if claims(longest, rules):
-            losses.append(Loss(longest.rstrip("."), 1.0))
-        number = next((number for number, note in kept.items() if note == longest), None)
-        if number is not None:
-            del kept[number]
-            edits.append(Edit("drop", longest, messages - 1 if messages else None, number))
-            continue
-        new = next(edit for edit in edits if edit.kind != "drop" and edit.text == longest)
-        edits.remove(new)
-        if new.number is not None:  # what it would have replaced goes all the same
-            edits.append(Edit("drop", state.notes[new.number - 1], new.under, new.number))
-    return write(edits, losses, messages)
 
 
 def save(path: Path, states: Iterable[State]) -> None:

@@ -21,9 +21,10 @@ from memkv.compaction.base import (
     word_overlap,
 )
 from memkv.compaction.declare import MADE_FROM, Calibration, evidence, load_calibration
-from memkv.compaction.notes import BULLET, Count, Loss, Note, apply, parse, prompt, size, windows
+from memkv.compaction.notes import BULLET, NOTED_RIGHT, Loss, Note, apply, fitting, parse, prompt
 from memkv.compaction.origin import check_origin, read_origin
 from memkv.compaction.pinned import pinned_rules
+from memkv.compaction.windows import Piece, windows
 from memkv.model import HybridModel
 from memkv.turns import Message
 
@@ -32,8 +33,7 @@ WINDOW = 320  # tokens of new messages that the policy reads at once, as in trai
 MOST_ROOM = 384  # tokens of notes; it was trained on no more
 LONGEST_ANSWER = 160  # tokens, as in training
 NEW = -1  # number of an item until it is known which ones stay
-# What share of sentences that are worded as rules bind, and of notes that are right; the first is measured on dev.
-WORDED_BINDS, NOTED_RIGHT = 0.5, 0.95
+WORDED_BINDS = 0.5  # share of sentences worded as rules that bind, measured on dev
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item,
     for window in windows([Message(role=item.role, content=item.text) for item in unread], WINDOW, count):
         window_of = [(unread[piece.turn].n, piece.role) for piece in window]
         texts = [bare(note) for note in notes]
-        written = parse(write(model, policy, prompt(texts, window, room, count)), texts)
-        after = [itemize(note, notes, window_of) for note in apply(texts, written)]
-        notes, left = within(after, room, count)
+        written = parse(write(model, policy, texts, window, room), texts, window)
+        kept, left = fitting(apply(texts, written), room, count)
+        notes = [itemize(note, notes, window_of) for note in kept]
         losses += [*written.losses, *left]
     return tuple(notes), tuple(losses)
 
@@ -174,27 +174,18 @@ def loaded(model: HybridModel, adapter: Path | None) -> Policy:
     return Policy(name, reads=origin is None or origin.reads)
 
 
-def write(model: HybridModel, policy: Policy, messages: Sequence[Message]) -> str:
+def write(model: HybridModel, policy: Policy, notes: Sequence[str], window: Sequence[Piece], room: int) -> str:
     """The policy's answer, greedily."""
-    asked = model.chat.encode(model.chat.render(messages, open_reply=True))
+    chat = model.chat
+    asked = chat.encode(chat.render(prompt(notes, window, room, lambda text: len(chat.encode(text))), open_reply=True))
     with model.with_adapter(policy.name if policy.reads else None):
         live = model.new_cache()
         model.extend(live, asked[:-1])
     with model.with_adapter(policy.name):
         live.adapter = policy.name  # whoever read: this cache is thrown away, nothing is stored of it
         model.extend(live, asked[-1:])
-        tokens = list(model.generate(live, LONGEST_ANSWER, stop_ids=model.chat.stop_ids))
-    return model.chat.decode(tokens).strip()
-
-
-def within(notes: Sequence[Item], room: int, count: Count) -> tuple[list[Item], list[Loss]]:
-    """The notes that the allocator keeps in the room, and those it leaves to the store as losses."""
-    prices = [Prices(0, count(f"{note.text}\n")) for note in notes]
-    if size([bare(note) for note in notes], count) <= room:
-        return list(notes), []
-    forms = allocate([Commitment(note=bare(note), noted=NOTED_RIGHT) for note in notes], prices, room)
-    kept = [note for note, form in zip(notes, forms, strict=True) if form == "note"]
-    return kept, [Loss(bare(note), 1.0) for note, form in zip(notes, forms, strict=True) if form != "note"]
+        tokens = list(model.generate(live, LONGEST_ANSWER, stop_ids=chat.stop_ids))
+    return chat.decode(tokens).strip()
 
 
 def with_pinned(

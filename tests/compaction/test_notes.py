@@ -11,18 +11,18 @@ from memkv.compaction.notes import (
     Edit,
     Loss,
     Note,
+    Written,
     apply,
     as_text,
+    fitting,
     index_of,
     letter,
     parse,
     prompt,
     size,
-    truncate,
-    windows,
     write,
 )
-from memkv.turns import Message
+from memkv.compaction.windows import Piece
 
 NOTES = ("Headlines have at most nine words.", "Notes are kept in the red folder.", "Memo opens a reply.")
 
@@ -31,20 +31,27 @@ def words(text: str) -> int:
     return len(text.split())
 
 
-def said(*texts: str) -> list[Message]:
-    return [Message(role="user" if i % 2 == 0 else "assistant", content=text) for i, text in enumerate(texts)]
+WINDOW = [
+    Piece(0, "user", "Thanks. By the way: calls are not on a Monday, unless Ada asked for one."),
+    Piece(1, "assistant", "Noted."),
+    Piece(2, "user", "There is a change: every reply is opened with the word Update. The weather is fine."),
+]
+
+
+def read(answer: str, notes=NOTES) -> Written:
+    return parse(answer, notes, WINDOW)
 
 
 def test_edits_of_every_kind_are_read_and_applied_in_order():
-    written = parse(f"+ Calls are not on Monday.\n- {NOTES[1]}\nLOST: the red folder 90%", NOTES)
+    written = read(f"+ Bills go to Ada.\n- {NOTES[1]}\nLOST: the red folder 90%")
     assert not written.malformed
     assert written.losses == (Loss("the red folder", 0.9),)
-    assert [note.text for note in apply(NOTES, written)] == [NOTES[0], NOTES[2], "Calls are not on Monday."]
+    assert [note.text for note in apply(NOTES, written)] == [NOTES[0], NOTES[2], "Bills go to Ada."]
 
 
 def test_a_note_that_nobody_touches_stays_the_same_note():
-    kept = apply(NOTES, parse(f"A\n+ Calls are not on Monday.\n- {NOTES[1]}", NOTES))
-    assert kept == (Note(NOTES[0], before=1), Note(NOTES[2], before=3), Note("Calls are not on Monday.", under=0))
+    kept = apply(NOTES, read(f"A\n+ Bills go to Ada.\n- {NOTES[1]}"))
+    assert kept == (Note(NOTES[0], before=1), Note(NOTES[2], before=3), Note("Bills go to Ada.", under=0))
 
 
 @pytest.mark.parametrize(
@@ -59,23 +66,39 @@ def test_a_note_that_nobody_touches_stays_the_same_note():
     ],
 )
 def test_the_note_that_is_meant_is_found_by_its_words(words, number):
-    assert [edit.number for edit in parse(f"- {words}", NOTES).edits] == [number]
+    assert [edit.number for edit in read(f"- {words}").edits] == [number]
 
 
 def test_a_changed_note_takes_the_place_of_the_old_one():
-    written = parse("A\n~ Every reply is opened with the word Update.", NOTES)
+    written = read("A\n~ Every reply is opened with the word Update.")
     assert [note.text for note in apply(NOTES, written)] == [*NOTES[:2], "Every reply is opened with the word Update."]
-    written = parse("~ Video calls end after ten minutes.", NOTES)
+    written = read("~ Video calls end after ten minutes.")
     assert [note.text for note in apply(NOTES, written)] == [*NOTES, "Video calls end after ten minutes."]
 
 
 def test_of_two_equal_notes_one_goes():
     twice = (NOTES[0], NOTES[0])
-    assert len(apply(twice, parse(f"- {NOTES[0]}", twice))) == 1
+    assert len(apply(twice, read(f"- {NOTES[0]}", twice))) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "noted"),
+    [
+        ("A\n+ Calls are not on a Sunday, unless Ada", "Calls are not on a Monday, unless Ada asked for one."),
+        ("A\n+ Calls are not on a Monday", "Calls are not on a Monday, unless Ada asked for one."),
+        ("+ Calls are not on a Monday, unless Ada", "Calls are not on a Monday, unless Ada asked for one."),
+        ("B\n~ Every reply is opened with Update.", "Every reply is opened with the word Update."),
+        ("A\n+ No phoning at the start of the week.", "No phoning at the start of the week."),
+        ("B\n+ Calls are not on a Monday.", "Calls are not on a Monday."),
+        ("F\n+ Calls are not on a Monday.", "Calls are not on a Monday, unless Ada asked for one."),
+    ],
+)
+def test_a_note_that_was_meant_to_be_a_sentence_becomes_it(line, noted):
+    assert apply((), read(line, ()))[0].text == noted
 
 
 def test_no_change_changes_nothing():
-    assert [note.text for note in apply(NOTES, parse(NO_CHANGE, NOTES))] == list(NOTES)
+    assert [note.text for note in apply(NOTES, read(NO_CHANGE))] == list(NOTES)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +106,11 @@ def test_no_change_changes_nothing():
     ["", "  \n", "I see.", "LOST: it", "+", "-", "No change.\n+ x"],
 )
 def test_what_is_no_edit_is_malformed_and_changes_nothing_by_itself(answer):
-    assert parse(answer, NOTES).malformed
+    assert read(answer).malformed
 
 
 def test_the_same_note_is_not_added_twice():
-    again = parse(f"+ {NOTES[0]}\n+ {NOTES[0].upper()}", NOTES)
+    again = read(f"+ {NOTES[0]}\n+ {NOTES[0].upper()}")
     assert [note.text for note in apply(NOTES, again)] == list(NOTES)
 
 
@@ -104,23 +127,17 @@ losses = st.lists(st.builds(Loss, sentence, st.integers(0, 100).map(lambda p: p 
 @given(adds, drops, losses)
 def test_reading_is_the_inverse_of_writing(added, dropped, lost):
     chosen = sorted([*added, *dropped], key=lambda edit: -1 if edit.under is None else edit.under)
-    written = parse(write(chosen, lost, messages=4), NOTES)
+    written = read(write(chosen, lost, messages=4))
     assert (list(written.edits), list(written.losses), written.malformed) == (chosen, lost, ())
 
 
-def test_the_prompt_names_room_and_notes_but_never_more_than_the_messages():
-    messages = prompt(NOTES[:1], windows(said("Hello.", "Good day."), 99, words)[0], 40, words)
+def test_the_prompt_names_room_notes_and_messages():
+    messages = prompt(NOTES[:1], WINDOW, 40, words)
     assert [message["role"] for message in messages] == ["system", "user"]
     text = messages[1]["content"]
-    assert text.startswith("Notes (7 of 40 tokens):\n- Headlines have at most nine words.")
-    assert text.endswith("A: Hello.\nAssistant: Good day.")
-
-
-def test_the_beginning_of_an_answer_is_read_and_all_of_a_user():
-    long = " ".join(f"w{n}" for n in range(40))
-    mine, answer = windows(said(long, long), 99, words)[0]
-    assert mine.text == long
-    assert answer.text.split() == [*long.split()[:12], "..."]
+    assert text.startswith("Notes (7 of 40 tokens):\n- Headlines have at most nine words.\n\nNew messages:\nA: Thanks.")
+    assert "\nAssistant: Noted.\nB: There is a change: every reply" in text
+    assert "(none)" in prompt((), WINDOW, 40, words)[1]["content"]
 
 
 @pytest.mark.parametrize(("index", "letters"), [(0, "A"), (25, "Z"), (26, "AA"), (27, "AB"), (701, "ZZ")])
@@ -129,38 +146,19 @@ def test_messages_have_letters(index, letters):
 
 
 def test_an_edit_knows_the_message_it_comes_of():
-    written = parse(f"- {NOTES[0]}\nA\nB\n+ Calls are not on Monday.\n- {NOTES[1]}\nC", NOTES)
+    written = read(f"- {NOTES[0]}\nA\nB\n+ Calls are not on Monday.\n- {NOTES[1]}\nC")
     assert not written.malformed
     assert [(edit.kind, edit.under) for edit in written.edits] == [("drop", None), ("add", 1), ("drop", 1)]
 
 
-def test_what_does_not_fit_is_cut_from_the_end():
-    notes = [Note(text) for text in NOTES]
-    room = size(NOTES[:2], words)
-    assert [note.text for note in truncate(notes, room, words)] == list(NOTES[:2])
-    assert truncate(notes, 1, words) == ()
-
-
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=8), st.integers(5, 40))
-def test_windows_hold_every_word_in_order_and_stay_near_their_size(lengths, most):
-    texts = [" ".join(f"w{i}x{j}" for j in range(n)) for i, n in enumerate(lengths)]
-    turns = [Message(role="user", content=text) for text in texts]
-    found = windows(turns, most, words)
-    assert " ".join(piece.text for window in found for piece in window).split() == [
-        word for turn in turns for word in turn["content"].split()
-    ]
-    assert all(sum(words(piece.text) for piece in window) <= most * 5 // 4 for window in found)
-
-
-def test_an_answer_stays_with_its_question_where_it_nearly_fits():
-    turns = said("a " * 10, "b " * 2, "c " * 3)
-    assert [len(window) for window in windows(turns, 10, words)] == [2, 1]
-
-
-def test_a_long_page_is_cut_at_its_lines_first():
-    page = "\n".join(f"Line {number} of the page." for number in range(6))
-    pieces = [piece.text for window in windows(said(page), 12, words) for piece in window]
-    assert all(piece.startswith("Line") and piece.endswith("page.") for piece in pieces)
+def test_of_notes_that_do_not_fit_as_many_are_kept_as_can_be():
+    long = "A note that goes on and on, for longer than two of the others together, and then some more."
+    notes = [Note(text) for text in (long, *NOTES)]
+    kept, left = fitting(notes, size(NOTES, words), words)
+    assert [note.text for note in kept] == list(NOTES)
+    assert left == (Loss(long, 1.0),)
+    assert fitting(notes, 1, words)[0] == ()
+    assert fitting(notes, 99, words) == (tuple(notes), ())
 
 
 def test_notes_in_a_context_are_lines_with_bullets():

@@ -20,6 +20,7 @@ from memkv.compaction import Context, Item, default_strategy, strategy
 from memkv.compaction.declare import Calibration, Evidence, load_calibration
 from memkv.compaction.origin import Origin, made_for, write_origin
 from memkv.compaction.trained import TrainedSummary
+from memkv.compaction.windows import Piece
 from memkv.errors import ConfigError, ModelUnavailable
 from memkv.fingerprint import weights_hash
 from memkv.live import LiveCache
@@ -47,9 +48,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
     """Lets the policy answer by what it finds in the new messages."""
 
     def use(answers: dict[str, str]) -> None:
-        def write(model: HybridModel, policy: trained.Policy, messages) -> str:
+        def write(model: HybridModel, policy: trained.Policy, notes, window, room) -> str:
             assert policy.name.startswith("tiny-policy") and model.has_adapter(policy.name)
-            new = messages[1]["content"].split("New messages:")[1]
+            new = " ".join(piece.text for piece in window)
             return next((answer for said, answer in answers.items() if said in new), "No change.")
 
         monkeypatch.setattr(trained, "write", write)
@@ -70,9 +71,9 @@ def test_the_adapter_is_on_where_it_was_in_training(model, adapter, tmp_path, mo
         return extend(live, tokens)
 
     monkeypatch.setattr(model, "extend", spy)
-    trained.write(model, policy, [{"role": "user", "content": RULE}])
+    trained.write(model, policy, (), [Piece(0, "user", RULE)], 99)
     assert read[0][0] > 30 and read[0][1] == (policy.name if reads else None), "the prompt, but for its last token"
-    assert len(read) > 1 and set(read[1:]) == {(1, policy.name)}, "then token by token"
+    assert read[1] == (1, policy.name) and {name for _, name in read[1:]} == {policy.name}, "then the answer"
     assert model.adapter is None, "and off again"
 
 
@@ -138,8 +139,8 @@ def test_what_no_longer_holds_is_dropped_and_said_so(model, adapter, script):
 def test_messages_are_read_once(model, adapter, monkeypatch):
     read: list[str] = []
 
-    def write(model: HybridModel, policy: trained.Policy, asked) -> str:
-        read.append(asked[1]["content"].split("New messages:")[1])
+    def write(model: HybridModel, policy: trained.Policy, notes, window, room) -> str:
+        read.append(" ".join(piece.text for piece in window))
         return f"+ {RULE}" if "red folder" in read[-1] else "No change."
 
     monkeypatch.setattr(trained, "write", write)
@@ -278,8 +279,8 @@ def test_calibration_comes_from_beside_the_adapter(tmp_path):
 def test_a_long_message_with_blank_lines_is_read_whole_and_named_as_source(model, adapter, monkeypatch):
     read: list[str] = []
 
-    def write(model: HybridModel, policy: trained.Policy, asked) -> str:
-        read.append(asked[1]["content"].split("New messages:")[1])
+    def write(model: HybridModel, policy: trained.Policy, notes, window, room) -> str:
+        read.append(" ".join(piece.text for piece in window))
         return f"+ {OTHER}" if "nine words" in read[-1] else "No change."
 
     monkeypatch.setattr(trained, "write", write)
@@ -294,7 +295,7 @@ def test_two_adapters_in_folders_of_one_name_are_two(model, adapter, tmp_path, m
     other = tmp_path / adapter.name
     shutil.copytree(adapter, other)
     used: list[str | None] = []
-    monkeypatch.setattr(trained, "write", lambda model, policy, asked: used.append(policy.name) or "No change.")
+    monkeypatch.setattr(trained, "write", lambda model, policy, *asked: used.append(policy.name) or "No change.")
     for folder in (adapter, other):
         compact(model, folder, messages(RULE, "Noted."), 4000)
     assert len(set(used)) == 2

@@ -16,10 +16,10 @@ from eval.systems.base import Case, Limits, prefill
 from memkv.errors import ConfigError, ModelUnavailable
 
 APPROVAL = "Anonymous sources must be approved by the night editor, unless the source is in danger."
-HEADLINES = "Headlines have at most seven words."
+HEADLINES = "Headlines now have at most seven words."
 ANSWERS = {
     "Our policy": f"+ {APPROVAL}\n+ Headlines have at most nine words.",
-    "Change of plan": f"~ {HEADLINES}",
+    "Change of plan": "~ Headlines have at most seven words.",
 }
 QUESTION = "[Thursday, 12 March 2026] When a reply is started, which word stands first, Memo or another?"
 
@@ -38,8 +38,8 @@ def case() -> Case:
 
 @pytest.fixture(autouse=True)
 def script(monkeypatch):
-    def write(model, policy, messages):
-        new = messages[1]["content"].split("New messages:")[1]
+    def write(model, policy, notes, window, room):
+        new = " ".join(piece.text for piece in window)
         return next((answer for said, answer in ANSWERS.items() if said in new), "No change.")
 
     monkeypatch.setattr(trained, "write", write)

@@ -1,0 +1,100 @@
+"""Conversations in portions that a policy reads one after the other, and the sentences in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from memkv.compaction.rules import BULLET, SENTENCE_END
+from memkv.turns import Message
+
+HEARD = 12  # words of an assistant's message that the policy reads: rules are the user's
+ENTRY = re.compile(r"(?:^|(?<=[.!?;:]\s))\(?\d{1,2}[.)]\s+(?=[A-Z\"“'])")  # "1. Headlines ..."
+STAMP = re.compile(r"^\[[^\]]*\]\s*")  # when a message was said, if it says so itself
+LONGEST_LEAD = 6  # words of "By the way:"
+# Of these, and of function words, a lead consists that says nothing of what follows it.
+LEAD_WORDS = frozenset(
+    "a also another before btw by change changed correction else first fact forget fyi heads i important in is it "
+    "know last matter more new news note now of on one plan please ps question quick reminder remember side so "
+    "something that the there thing things think this to unrelated up update way while".split()
+)
+
+Count = Callable[[str], int]  # tokens of a text
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A message, or a part of a long one. `turn` is the index of the message."""
+
+    turn: int
+    role: str
+    text: str
+
+
+def windows(turns: Sequence[Message], most: int, count: Count) -> list[list[Piece]]:
+    """Messages in portions of at most `most` tokens, which a policy reads one after the other.
+
+    Portions begin with a user's message where they can; a message longer than `most` is cut at lines, then at
+    sentences, then at words. Of an assistant's message the beginning is read.
+    """
+    found: list[list[Piece]] = []
+    held = 0
+    for index, turn in enumerate(turns):
+        for piece in pieces(heard(turn), most, count):
+            tokens = count(piece)
+            goes_on = turn["role"] != "user" and held + tokens <= most * 5 // 4  # an answer stays with its question
+            if not found or (held + tokens > most and not goes_on):
+                found.append([])
+                held = 0
+            found[-1].append(Piece(index, turn["role"], piece))
+            held += tokens
+    return found
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences in order; a line of its own ends one too, and so does the number of an entry inside a line."""
+    entries = [entry for line in text.splitlines() for entry in ENTRY.split(line)]
+    return [each.strip() for entry in entries for each in SENTENCE_END.split(entry) if each.strip()]
+
+
+def quoted(sentence: str) -> str:
+    """A sentence as a note says it: without date, marks of quotation, bullet, and a lead that says nothing."""
+    text = BULLET.sub("", STAMP.sub("", sentence.lstrip("> "))).strip()
+    lead, colon, rest = text.partition(": ")
+    words = re.findall(r"[a-z']+", lead.lower())
+    if colon and len(words) <= LONGEST_LEAD and LEAD_WORDS.issuperset(words):
+        text = rest[:1].upper() + rest[1:]
+    return text or sentence
+
+
+def heard(turn: Message) -> str:
+    """What the policy reads of a message."""
+    words = turn["content"].split()
+    if turn["role"] == "user" or len(words) <= HEARD:
+        return turn["content"]
+    return f"{' '.join(words[:HEARD])} ..."
+
+
+def pieces(text: str, most: int, count: Count) -> list[str]:
+    """`text` in pieces of at most `most` tokens, cut where it hurts least."""
+    if count(text) <= most:
+        return [text]
+    for cut in (r"(?<=\n)", r"(?<=[.!?])\s+", r"\s+"):
+        parts = [part for part in re.split(cut, text) if part.strip()]
+        if len(parts) > 1:
+            return _joined(parts, most, count)
+    return [text]  # one endless word: it is read as it is
+
+
+def _joined(parts: Sequence[str], most: int, count: Count) -> list[str]:
+    """Parts put together again as far as they fit; those that do not fit alone are cut on."""
+    found = [""]
+    for part in parts:
+        for piece in pieces(part, most, count):
+            longer = f"{found[-1]}{'' if found[-1].endswith(chr(10)) or not found[-1] else ' '}{piece}"
+            if found[-1] and count(longer) > most:
+                found.append(piece)
+            else:
+                found[-1] = longer
+    return [piece.strip() for piece in found]

@@ -1,0 +1,72 @@
+"""Conversations in portions, and sentences as notes quote them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memkv.compaction.windows import quoted, sentences, windows
+from memkv.turns import Message
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def said(*texts: str) -> list[Message]:
+    return [Message(role="user" if i % 2 == 0 else "assistant", content=text) for i, text in enumerate(texts)]
+
+
+def test_a_line_or_a_full_stop_ends_a_sentence():
+    text = "Hello. Keep 5.5 mm free.\n\n- Never on Monday!\nOur rules: 1. Call Ada. 2. Use 12. Then go."
+    assert sentences(text) == [
+        "Hello.", "Keep 5.5 mm free.", "- Never on Monday!", "Our rules:", "Call Ada.", "Use 12.", "Then go."
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sentence", "note"),
+    [
+        ("Calls are not on Monday.", "Calls are not on Monday."),
+        ("By the way: calls are not on Monday.", "Calls are not on Monday."),
+        ("[Saturday, 21 February 2026] One more thing: no calls.", "No calls."),
+        ("> - No calls.", "No calls."),
+        ("3. No calls.", "No calls."),
+        ("Deadline for drafts: Friday at noon.", "Deadline for drafts: Friday at noon."),
+        ("Style: British English.", "Style: British English."),
+        ("We open at 9: 15 people come.", "We open at 9: 15 people come."),
+        ("> ", "> "),
+    ],
+)
+def test_a_note_says_what_the_sentence_says_and_no_more(sentence, note):
+    assert quoted(sentence) == note
+
+
+def test_the_beginning_of_an_answer_is_read_and_all_of_a_user():
+    long = " ".join(f"w{n}" for n in range(40))
+    mine, answer = windows(said(long, long), 99, words)[0]
+    assert mine.text == long
+    assert answer.text.split() == [*long.split()[:12], "..."]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=8), st.integers(5, 40))
+def test_windows_hold_every_word_in_order_and_stay_near_their_size(lengths, most):
+    texts = [" ".join(f"w{i}x{j}" for j in range(n)) for i, n in enumerate(lengths)]
+    turns = [Message(role="user", content=text) for text in texts]
+    found = windows(turns, most, words)
+    assert " ".join(piece.text for window in found for piece in window).split() == [
+        word for turn in turns for word in turn["content"].split()
+    ]
+    assert all(sum(words(piece.text) for piece in window) <= most * 5 // 4 for window in found)
+
+
+def test_an_answer_stays_with_its_question_where_it_nearly_fits():
+    turns = said("a " * 10, "b " * 2, "c " * 3)
+    assert [len(window) for window in windows(turns, 10, words)] == [2, 1]
+
+
+def test_a_long_page_is_cut_at_its_lines_first():
+    page = "\n".join(f"Line {number} of the page." for number in range(6))
+    pieces = [piece.text for window in windows(said(page), 12, words) for piece in window]
+    assert all(piece.startswith("Line") and piece.endswith("page.") for piece in pieces)
