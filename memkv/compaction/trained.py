@@ -21,7 +21,8 @@ from memkv.compaction.base import (
     word_overlap,
 )
 from memkv.compaction.declare import MADE_FROM, Calibration, evidence, load_calibration
-from memkv.compaction.notes import BULLET, NOTED_RIGHT, Loss, Note, apply, fitting, parse, prompt
+from memkv.compaction.drafting import drafted
+from memkv.compaction.notes import BULLET, NOTED_RIGHT, Loss, Note, apply, fitting, letter, parse, prompt
 from memkv.compaction.origin import check_origin, read_origin
 from memkv.compaction.pinned import pinned_rules
 from memkv.compaction.windows import Piece, windows
@@ -184,7 +185,8 @@ def write(model: HybridModel, policy: Policy, notes: Sequence[str], window: Sequ
     with model.with_adapter(policy.name):
         live.adapter = policy.name  # whoever read: this cache is thrown away, nothing is stored of it
         model.extend(live, asked[-1:])
-        tokens = list(model.generate(live, LONGEST_ANSWER, stop_ids=chat.stop_ids))
+        letters = [letter(number) for number in range(sum(piece.role == "user" for piece in window))]
+        tokens = list(drafted(model, live, letters, LONGEST_ANSWER))
     return chat.decode(tokens).strip()
 
 

@@ -1,0 +1,69 @@
+"""A policy's answer, greedily, a few tokens at a time: most of it can be guessed.
+
+After a letter comes the next one, and a note that has begun like a sentence of the conversation goes on like it. What
+was guessed is read in one pass, and holds up to the first token that the model would not have written (speculative
+decoding, arXiv 2211.17192; the draft is looked up in the prompt as in "prompt lookup decoding"). The answer is what
+token by token would have come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from memkv.live import LiveCache
+from memkv.model import HybridModel
+from memkv.turns import ChatFormat
+
+LOOKED_UP = 2  # last tokens that must have come before for what followed them to be guessed
+AT_ONCE = 12  # tokens of a guess
+
+
+def drafted(model: HybridModel, live: LiveCache, letters: Sequence[str], most: int) -> Iterator[int]:
+    """Tokens of the answer behind `live`, of at most `most`; the one that ends it is left out.
+
+    Args:
+        model: with the policy's adapter on.
+        live: has read the prompt; the answer is read into it.
+        letters: of the messages, in the order in which they are gone through.
+        most: tokens of the answer.
+    """
+    stops = set(model.chat.stop_ids)
+    if model.continuation.mode == "token by token":  # a guess would be read token by token too
+        yield from model.generate(live, most, stop_ids=model.chat.stop_ids)
+        return
+    asked, written = list(live.token_ids), 0
+    while written < most:
+        guess = guessed(model.chat, live.token_ids[len(asked) :], letters, asked)[: most - written - 1]
+        assert live.next_logits is not None
+        after = [model.logits_after(live, guess)] if guess else []
+        chosen = torch.cat([live.next_logits[None], *after]).argmax(-1).tolist()
+        held = next((at for at, token in enumerate(guess) if token != chosen[at]), len(guess))
+        new = [*guess[:held], *([chosen[held]] if chosen[held] not in stops else [])]
+        if new:
+            model.extend(live, new)
+        yield from new
+        if chosen[held] in stops:
+            return
+        written += len(new)
+
+
+def guessed(chat: ChatFormat, answer: Sequence[int], letters: Sequence[str], asked: Sequence[int]) -> list[int]:
+    """What may follow an answer: at the beginning of a line the letters that are left, inside it what was said.
+
+    Args:
+        chat: knows the tokenizer.
+        answer: tokens so far.
+        letters: of all messages.
+        asked: tokens of the prompt.
+    """
+    text = chat.decode(answer)
+    if not text or text.endswith("\n"):
+        lines = text.split("\n")
+        passed = max((at for at, letter in enumerate(letters) if letter in lines), default=-1)
+        return chat.encode("\n".join(letters[passed + 1 :]))[:AT_ONCE]
+    last = list(answer[-LOOKED_UP:])
+    places = (at for at in range(len(asked) - len(last), -1, -1) if list(asked[at : at + len(last)]) == last)
+    at = next(places, None) if len(last) == LOOKED_UP else None
+    return [] if at is None else list(asked[at + LOOKED_UP : at + LOOKED_UP + AT_ONCE])
