@@ -128,6 +128,16 @@ class ChatFormat:
         return "kept?" in text
 
     @cached_property
+    def takes_late_system(self) -> bool:
+        """Whether a system message may stand between two turns, and stays there."""
+        said = [("user", "first?"), ("assistant", "second?"), ("system", "third?"), ("user", "fourth?")]
+        try:
+            text = self.render([Message(role=role, content=content) for role, content in said])
+        except InvalidInput:
+            return False
+        return re.findall("|".join(re.escape(content) for _, content in said), text) == [content for _, content in said]
+
+    @cached_property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a reply: end of sequence, and the special token that the template puts after a reply."""
         stops = {self.tokenizer.eos_token_id, *self.also_stops}

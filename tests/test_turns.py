@@ -82,3 +82,8 @@ def test_tokens_of_a_piece_are_those_it_has_in_the_whole() -> None:
     for count in range(1, len(TALK)):
         read = chat.stable(TALK[:count])
         assert chat.encode(read) + chat.encode_rest(read, whole) == chat.encode(whole)
+
+
+@pytest.mark.parametrize(("template", "takes"), [("chatml", True), ("strict", False)])
+def test_it_is_known_whether_a_system_message_may_come_between_turns(template: str, takes: bool) -> None:
+    assert ChatFormat(tiny_tokenizer(template)).takes_late_system is takes

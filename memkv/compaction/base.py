@@ -117,53 +117,76 @@ class CompactionStrategy(Protocol):
 
 
 def to_messages(model: HybridModel, items: Sequence[Item]) -> list[Message]:
-    """Items as the messages that the model reads: standing items first, as instructions."""
+    """Items as the messages that the model reads: standing items first, as instructions.
+
+    Notes that come behind messages stay there, as a system message between turns, where the template knows such; small
+    models heed what was said last. Where it does not, they come first too.
+    """
+    spoken = next((at for at, item in enumerate(items) if item.kind == "message"), len(items))
+    late = items[spoken:] if model.chat.takes_late_system else ()
     parts = [item.text for item in items if item.kind == "system"]
     rules = [item.text for item in items if item.kind == "rule"]
     if rules:
         parts.append("\n".join([RULES_HEADING, *(f"- {rule}" for rule in rules)]))
-    summaries = [item.text for item in items if item.kind == "summary"]
+    summaries = [item.text for item in items if item.kind == "summary" and item not in late]
     if summaries:
         parts.append("\n".join([SUMMARY_HEADING, *summaries]))
-    return model.chat.with_instructions("\n\n".join(parts), alternating(items))
+    turns = [
+        item for item in items if item.kind in ("message", "recalled") or (item.kind == "summary" and item in late)
+    ]
+    return model.chat.with_instructions("\n\n".join(parts), alternating(turns))
 
 
 def alternating(items: Sequence[Item]) -> list[Message]:
     """The messages with a placeholder where one was forgotten: many templates insist that the roles alternate.
 
-    What was recalled for a message stands before it, in the same message.
+    What was recalled for a message stands before it, in the same message; notes between messages are one of their own.
     """
     spoken: list[Message] = []
     recalled: list[str] = []
+    noted: list[str] = []
+    last = "assistant"
     for item in items:
+        if item.kind == "summary":
+            noted.append(item.text)
         if item.kind == "recalled":
             recalled.append(f"> {item.text}")
         if item.kind != "message":
             continue
-        expected = "assistant" if spoken and spoken[-1]["role"] == "user" else "user"
+        expected = "assistant" if last == "user" else "user"
         for role, text in ([(expected, FORGOTTEN)] if item.role != expected else []) + [(item.role, item.text)]:
+            if noted:
+                spoken.append(Message(role="system", content="\n".join([SUMMARY_HEADING, *noted])))
+                noted = []
             if recalled and role == "user":
                 text, recalled = "\n".join([RECALLED_HEADING, *recalled, "", text]), []
             spoken.append(Message(role=role, content=text))
+        last = item.role
+    if noted:
+        spoken.append(Message(role="system", content="\n".join([SUMMARY_HEADING, *noted])))
     return spoken
 
 
-def keep_recent(context: Context, standing: Sequence[Item], aim: int, most: int) -> Compaction:
-    """`standing` and as many of the newest messages as fit, with the ledger: how every strategy ends.
+def keep_recent(
+    context: Context, standing: Sequence[Item], aim: int, most: int, behind: Sequence[Item] = ()
+) -> Compaction:
+    """`standing`, as many of the newest messages as fit, and `behind`, with the ledger: how every strategy ends.
 
     Raises:
-        BudgetExceeded: not even `standing` fits `most` bytes.
+        BudgetExceeded: not even `standing` and `behind` fit `most` bytes.
     """
-    items = with_recent(context, standing, aim, most)
+    items = with_recent(context, standing, aim, most, behind)
     before = context.live.size().payload
     return Compaction(items, before, context.bytes_of(items), ledger_of(context.items, items))
 
 
-def with_recent(context: Context, standing: Sequence[Item], aim: int, most: int) -> tuple[Item, ...]:
-    """`standing` followed by as many of the newest messages as fit, starting with a user's; none if none fits."""
+def with_recent(
+    context: Context, standing: Sequence[Item], aim: int, most: int, behind: Sequence[Item] = ()
+) -> tuple[Item, ...]:
+    """`standing`, as many of the newest messages as fit, starting with a user's, or none, and `behind`."""
     messages = context.messages()
     starts = [index for index, item in enumerate(messages) if item.role == "user"]
-    choices = [(*standing, *messages[start:]) for start in (*starts, len(messages))]
+    choices = [(*standing, *messages[start:], *behind) for start in (*starts, len(messages))]
     sizes = []
     for items in choices:
         sizes.append(context.bytes_of(items))

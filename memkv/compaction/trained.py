@@ -39,7 +39,7 @@ WORDED_BINDS = 0.5  # share of sentences worded as rules that bind, measured on 
 
 @dataclass(frozen=True)
 class TrainedSummary:
-    """The policy folds the new messages into its notes, window by window; the newest messages stay beside them.
+    """The policy folds the new messages into its notes, window by window; the newest messages stay in front of them.
 
     Every note is an item of its own, so that the ledger and `forget` know what it was made from, and a note that
     nobody touches stays the same item through all compactions.
@@ -71,8 +71,9 @@ class TrainedSummary:
         if self.pin_rules:
             rules, notes, left = with_pinned(context, notes, room)
             losses = (*losses, *left)
-        standing = renumbered(context, (*context.standing("system"), *rules, *notes))
-        kept = keep_recent(context, standing, aim, most)
+        new = renumbered(context, (*context.standing("system"), *rules, *notes))
+        standing, behind = new[: len(new) - len(notes)], new[len(new) - len(notes) :]
+        kept = keep_recent(context, standing, aim, most, behind)
         return Compaction(kept.items, kept.before, kept.after, declare(context, kept.items, losses, calibration))
 
 
