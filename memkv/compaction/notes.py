@@ -11,7 +11,8 @@ whether it says anything to keep. The grammar, one edit a line:
 
 A note that is a sentence of the message, but for slips, becomes that sentence: a small model copies 98 words of 100
 rightly, which is every third rule wrongly. Which note is meant by the others is found by the words that it shares: of
-families of rules that it was not trained on such a model looks up the wrong one.
+families of rules that it was not trained on such a model looks up the wrong one. And where a message speaks of a
+change, a new note takes the place of one that shares much with it, also if the policy did not say so.
 """
 
 from __future__ import annotations
@@ -47,6 +48,16 @@ FUNCTION_WORDS = frozenset(
     "should".split()
 )
 MEANT = 0.2  # share of the rarer words, of a note or of what names it, that both must hold
+SAME = 0.4  # the share from which on a new note takes the place of another, if its message speaks of a change
+SPEAKS_OF_CHANGE = re.compile(
+    r"\b(change[ds]?|instead|no longer|any ?more|from now on|as of|anew|now|amend\w*|differently?|forget what|updated?"
+    r"|new|moved on|replac\w+)\b",
+    re.IGNORECASE,
+)
+DATE = re.compile(
+    r"\b(until|january|february|march|april|may|june|july|august|september|october|november|december|\d+)\b",
+    re.IGNORECASE,
+)
 ADD = re.compile(r"\+\s+(\S.*)")
 CHANGE = re.compile(r"~\s+(\S.*)")
 DROP = re.compile(r"-\s+(\S.*)")
@@ -135,7 +146,8 @@ def parse(answer: str, notes: Sequence[str], window: Sequence[Piece]) -> Written
 
     An empty answer is malformed as a whole.
     """
-    said = [[quoted(sentence) for sentence in sentences(piece.text)] for piece in window if piece.role == "user"]
+    messages = [piece.text for piece in window if piece.role == "user"]
+    said = [[quoted(sentence) for sentence in sentences(message)] for message in messages]
     edits: list[Edit] = []
     losses: list[Loss] = []
     malformed: list[str] = []
@@ -146,7 +158,11 @@ def parse(answer: str, notes: Sequence[str], window: Sequence[Piece]) -> Written
         if match := LETTERS.fullmatch(line):
             under = index_of(match[1])
         elif match := ADD.fullmatch(line):
-            edits.append(Edit("add", as_said(match[1], under, said), under))
+            text = as_said(match[1], under, said)
+            heard = messages[under] if under is not None and under < len(messages) else ""
+            number = replaced(text, heard, left)
+            edits.append(Edit("add" if number is None else "change", text, under, number))
+            left.pop(number, None)
         elif match := LOST.fullmatch(line):
             losses.append(Loss(match[1], min(int(match[2]), 100) / 100))
         elif match := CHANGE.fullmatch(line) or DROP.fullmatch(line):
@@ -178,8 +194,22 @@ def likeness(note: str, sentence: str) -> float:
     return 2 * shared / max(1, len(first) + len(second) - max(0, led_up))
 
 
-def meant(words: str, notes: Mapping[int | None, str]) -> int | None:
-    """Number of the note that `words` are, or are about: rare words that both hold count most. None where none is."""
+def replaced(note: str, message: str, notes: Mapping[int | None, str]) -> int | None:
+    """Number of the note whose place a new one takes, if its message speaks of a change. Dates are left aside."""
+    if not SPEAKS_OF_CHANGE.search(message):
+        return None
+    return meant(DATE.sub(" ", note), {n: DATE.sub(" ", text) for n, text in notes.items()}, SAME, 2)
+
+
+def meant(words: str, notes: Mapping[int | None, str], least: float = MEANT, fewest: int = 1) -> int | None:
+    """Number of the note that `words` are, or are about: rare words that both hold count most. None where none is.
+
+    Args:
+        words: a note, or what names it.
+        notes: by their numbers.
+        least: share of the rarer words, of a note or of `words`, that both must hold.
+        fewest: words that both must hold.
+    """
     said = words.casefold()
     if (same := next((n for n, note in notes.items() if note.casefold() == said), None)) is not None:
         return same
@@ -194,7 +224,9 @@ def meant(words: str, notes: Mapping[int | None, str]) -> int | None:
     shared = {n: weight(each & asked) for n, each in stems.items() if each & asked}
     near = {n: found / math.sqrt(weight(stems[n])) for n, found in shared.items()}
     best = max(near, key=lambda n: near[n], default=None)
-    return best if best is not None and shared[best] >= MEANT * min(weight(stems[best]), weight(asked)) else None
+    if best is None or len(stems[best] & asked) < fewest:
+        return None
+    return best if shared[best] >= least * min(weight(stems[best]), weight(asked)) else None
 
 
 def stems_of(text: str) -> set[str]:

@@ -76,6 +76,20 @@ def test_a_changed_note_takes_the_place_of_the_old_one():
     assert [note.text for note in apply(NOTES, written)] == [*NOTES, "Video calls end after ten minutes."]
 
 
+@pytest.mark.parametrize(
+    ("message", "note", "left"),
+    [
+        ("There is a change: headlines have at most six words.", "Headlines have at most six words.", 3),
+        ("Headlines have at most six words.", "Headlines have at most six words.", 4),
+        ("There is a change: headlines are never questions.", "Headlines are never questions.", 4),
+        ("New since this week: the white folder is for drafts.", "The white folder is for drafts.", 4),
+    ],
+)
+def test_a_new_note_takes_the_place_of_one_about_the_same_where_a_change_is_spoken_of(message, note, left):
+    written = parse(f"A\n+ {note}", NOTES, [Piece(0, "user", message)])
+    assert len(apply(NOTES, written)) == left
+
+
 def test_of_two_equal_notes_one_goes():
     twice = (NOTES[0], NOTES[0])
     assert len(apply(twice, read(f"- {NOTES[0]}", twice))) == 1
