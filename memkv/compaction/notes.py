@@ -17,16 +17,14 @@ change, a new note takes the place of one that shares much with it, also if the 
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from string import ascii_uppercase
 from typing import Literal
 
 from memkv.compaction.allocate import Commitment, Prices, allocate
+from memkv.compaction.matching import as_said, meant, replaced
 from memkv.compaction.windows import Count, Piece, quoted, sentences
 from memkv.turns import Message
 
@@ -39,25 +37,7 @@ SIGNS = {"add": "+", "change": "~", "drop": "-"}
 NO_CHANGE = "No change."
 NO_NOTES = "(none)"
 NOTED_RIGHT = 0.95  # share of notes that are right
-ALIKE = 0.6  # likeness from which on a note is meant to be a sentence of its message
 BULLET = "- "
-STEM = 5  # letters by which words are compared: approve, approves, approved
-FUNCTION_WORDS = frozenset(
-    "the and for may must not has have had are you your our with that this who when what how any all one will can but "
-    "was were into from its his her their them they she him out always never only every each been does did "
-    "should".split()
-)
-MEANT = 0.2  # share of the rarer words, of a note or of what names it, that both must hold
-SAME = 0.4  # the share from which on a new note takes the place of another, if its message speaks of a change
-SPEAKS_OF_CHANGE = re.compile(
-    r"\b(change[ds]?|instead|no longer|any ?more|from now on|as of|anew|now|amend\w*|differently?|forget what|updated?"
-    r"|new|moved on|replac\w+)\b",
-    re.IGNORECASE,
-)
-DATE = re.compile(
-    r"\b(until|january|february|march|april|may|june|july|august|september|october|november|december|\d+)\b",
-    re.IGNORECASE,
-)
 ADD = re.compile(r"\+\s+(\S.*)")
 CHANGE = re.compile(r"~\s+(\S.*)")
 DROP = re.compile(r"-\s+(\S.*)")
@@ -176,63 +156,6 @@ def parse(answer: str, notes: Sequence[str], window: Sequence[Piece]) -> Written
     if not lines:
         malformed.append("")
     return Written(tuple(edits), tuple(losses), tuple(malformed))
-
-
-def as_said(note: str, under: int | None, said: Sequence[Sequence[str]]) -> str:
-    """The sentence that a note is, but for slips; the note itself where it is none."""
-    message = said[under] if under is not None and under < len(said) else [each for some in said for each in some]
-    best = max(message, key=lambda sentence: likeness(note, sentence), default=note)
-    return best if likeness(note, best) >= ALIKE else note
-
-
-def likeness(note: str, sentence: str) -> float:
-    """How far two texts are the same words in one order, from 0 to 1; what leads up to the note does not count."""
-    first, second = (re.findall(r"[\w']+", text.lower()) for text in (note, sentence))
-    blocks = [block for block in SequenceMatcher(None, first, second, False).get_matching_blocks() if block.size]
-    shared = sum(block.size for block in blocks)
-    led_up = blocks[0].b - blocks[0].a if blocks else 0  # words before the note begins
-    return 2 * shared / max(1, len(first) + len(second) - max(0, led_up))
-
-
-def replaced(note: str, message: str, notes: Mapping[int | None, str]) -> int | None:
-    """Number of the note whose place a new one takes, if its message speaks of a change. Dates are left aside."""
-    if not SPEAKS_OF_CHANGE.search(message):
-        return None
-    return meant(DATE.sub(" ", note), {n: DATE.sub(" ", text) for n, text in notes.items()}, SAME, 2)
-
-
-def meant(words: str, notes: Mapping[int | None, str], least: float = MEANT, fewest: int = 1) -> int | None:
-    """Number of the note that `words` are, or are about: rare words that both hold count most. None where none is.
-
-    Args:
-        words: a note, or what names it.
-        notes: by their numbers.
-        least: share of the rarer words, of a note or of `words`, that both must hold.
-        fewest: words that both must hold.
-    """
-    said = words.casefold()
-    if (same := next((n for n, note in notes.items() if note.casefold() == said), None)) is not None:
-        return same
-    stems = {n: stems_of(note) for n, note in notes.items()}
-    seen = Counter(stem for each in stems.values() for stem in each)
-
-    def weight(some: set[str]) -> float:
-        """Of words: the rarer among the notes, the more."""
-        return sum(math.log(1 + len(notes) / max(1, seen[stem])) for stem in some)
-
-    asked = stems_of(words)
-    shared = {n: weight(each & asked) for n, each in stems.items() if each & asked}
-    near = {n: found / math.sqrt(weight(stems[n])) for n, found in shared.items()}
-    best = max(near, key=lambda n: near[n], default=None)
-    if best is None or len(stems[best] & asked) < fewest:
-        return None
-    return best if shared[best] >= least * min(weight(stems[best]), weight(asked)) else None
-
-
-def stems_of(text: str) -> set[str]:
-    """What a text's content words begin with."""
-    words = re.findall(r"[^\W\d_]{3,}|\d+", text.lower())
-    return {word[:STEM] for word in words if word not in FUNCTION_WORDS}
 
 
 def write(edits: Sequence[Edit], losses: Sequence[Loss] = (), messages: int = 0) -> str:
