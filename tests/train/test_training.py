@@ -204,7 +204,7 @@ def test_an_adapter_that_reads_is_not_trained_as_one_that_does_not(base, trained
 
 def test_an_adapter_that_does_not_read_is_trained_and_says_so(base, tmp_path):
     small = config(base, lora=Lora(rank=4, alpha=8, reads=False))
-    small = dataclasses.replace(small, grpo=dataclasses.replace(small.grpo, stages=(Stage("one", 2, 1),), refresh=2))
+    small = dataclasses.replace(small, grpo=dataclasses.replace(small.grpo, stages=(Stage("one", 8, 1),), refresh=8))
     warm = sft.run(small, tmp_path / "run", QUIET)
     after = grpo.run(small, tmp_path / "run", None, QUIET)
     assert read_origin(after) is not None and not read_origin(after).reads
