@@ -246,7 +246,7 @@ class HybridModel:
         self._check_usable(live)
         self._check_tokens(live, token_ids)
         fork, found = live.fork(), []
-        step = 1 if self.continuation.mode == "token by token" else max(1, len(token_ids))
+        step = 1 if self.continuation.mode == "token by token" else len(token_ids)
         for start in range(0, len(token_ids), step):
             piece = list(token_ids[start : start + step])
             found.append(self._forward_live(fork, piece))

@@ -164,6 +164,14 @@ class ChatFormat:
         except (TypeError, UnicodeError) as error:
             raise InvalidInput("The text is no valid Unicode", "Remove half surrogate pairs from it.") from error
 
+    def count(self, text: str) -> int:
+        """Tokens of a text.
+
+        Raises:
+            InvalidInput: see `encode`.
+        """
+        return len(self.encode(text))
+
     def encode_rest(self, read: str, whole: str) -> list[int]:
         """Token ids of `whole` after `read`, which it starts with.
 

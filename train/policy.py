@@ -64,8 +64,7 @@ class Base:
 
     def counter(self) -> Count:
         """Tokens of a text."""
-        chat = self.chat
-        return lambda text: len(chat.encode(text))
+        return self.chat.count
 
     def prompter(self) -> Callable[[State], str]:
         """A state as the text that the policy continues."""

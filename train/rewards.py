@@ -101,7 +101,7 @@ class Reward:
         verdicts = read_notes(lines, state.targets)
         reachable = [target for target in state.targets if target.reachable]
         right = {target.rule.id for target in reachable if is_kept(verdicts[target.rule.id])}
-        needed = [target.wording for target in state.targets if target.reachable]
+        needed = [target.wording for target in reachable]
         amended = [t for t in reachable if t.rule.old_value is not None]
         n_written = len(written.edits) + len(written.losses) + len(written.malformed)
         gate = 1.0 if not written.malformed else 1 - len(written.malformed) / n_written

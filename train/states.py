@@ -91,8 +91,8 @@ def oracle(state: State) -> str:
     """The best answer of one who knows no more than what the policy reads.
 
     What is new is noted word for word under its message, in the place of what it changes; what is over goes there by
-    its topic. What is no rule, is wrong beside a right note, or is said twice goes before. Room is
-    the allocator's matter.
+    its topic. What is no rule, is wrong beside a right note, or is said twice goes before. Room is the
+    allocator's matter.
     """
     rules = [target.rule for target in state.targets]
     claimed = [claims(line, rules) for line in state.notes]

@@ -25,7 +25,7 @@ def chunked(case: Case, size: int) -> list[list[Chunk]]:
     rounds: list[list[Chunk]] = []
     first = 0
     for turns in case.scenario.chunks:
-        rounds.append(chunk_turns(turns, size, lambda text: len(chat.encode(text)), first))
+        rounds.append(chunk_turns(turns, size, chat.count, first))
         first += len(turns)
     return rounds
 

@@ -98,7 +98,7 @@ def recalling(
 
     def messages(question: str) -> list[Message]:
         """The items, and behind them what the question touches; less of it where it does not fit."""
-        found = touched(DATE.sub("", question), gone, MOST_RECALLED, lambda text: len(model.chat.encode(text)))
+        found = touched(DATE.sub("", question), gone, MOST_RECALLED, model.chat.count)
         while True:
             back = "\n".join([RECALLED_HEADING, *(f"> {stretch.text}" for stretch in found)])
             standing = [Item(0, "system", "", back)] if found else []

@@ -122,18 +122,16 @@ def to_messages(model: HybridModel, items: Sequence[Item]) -> list[Message]:
     Notes that come behind messages stay there, as a system message between turns, where the template knows such; small
     models heed what was said last. Where it does not, they come first too.
     """
-    spoken = next((at for at, item in enumerate(items) if item.kind == "message"), len(items))
-    late = items[spoken:] if model.chat.takes_late_system else ()
+    said = (at for at, item in enumerate(items) if item.kind == "message")
+    first = next(said, len(items)) if model.chat.takes_late_system else len(items)
     parts = [item.text for item in items if item.kind == "system"]
     rules = [item.text for item in items if item.kind == "rule"]
     if rules:
         parts.append("\n".join([RULES_HEADING, *(f"- {rule}" for rule in rules)]))
-    summaries = [item.text for item in items if item.kind == "summary" and item not in late]
+    summaries = [item.text for item in items[:first] if item.kind == "summary"]
     if summaries:
         parts.append("\n".join([SUMMARY_HEADING, *summaries]))
-    turns = [
-        item for item in items if item.kind in ("message", "recalled") or (item.kind == "summary" and item in late)
-    ]
+    turns = [item for at, item in enumerate(items) if item.kind != "summary" or at >= first]
     return model.chat.with_instructions("\n\n".join(parts), alternating(turns))
 
 
@@ -146,6 +144,13 @@ def alternating(items: Sequence[Item]) -> list[Message]:
     recalled: list[str] = []
     noted: list[str] = []
     last = "assistant"
+
+    def flush() -> None:
+        """The notes so far as a message."""
+        if noted:
+            spoken.append(Message(role="system", content="\n".join([SUMMARY_HEADING, *noted])))
+            noted.clear()
+
     for item in items:
         if item.kind == "summary":
             noted.append(item.text)
@@ -153,17 +158,14 @@ def alternating(items: Sequence[Item]) -> list[Message]:
             recalled.append(f"> {item.text}")
         if item.kind != "message":
             continue
+        flush()
         expected = "assistant" if last == "user" else "user"
         for role, text in ([(expected, FORGOTTEN)] if item.role != expected else []) + [(item.role, item.text)]:
-            if noted:
-                spoken.append(Message(role="system", content="\n".join([SUMMARY_HEADING, *noted])))
-                noted = []
             if recalled and role == "user":
                 text, recalled = "\n".join([RECALLED_HEADING, *recalled, "", text]), []
             spoken.append(Message(role=role, content=text))
         last = item.role
-    if noted:
-        spoken.append(Message(role="system", content="\n".join([SUMMARY_HEADING, *noted])))
+    flush()
     return spoken
 
 

@@ -33,9 +33,9 @@ def drafted(model: HybridModel, live: LiveCache, letters: Sequence[str], most: i
     if model.continuation.mode == "token by token":  # a guess would be read token by token too
         yield from model.generate(live, most, stop_ids=model.chat.stop_ids)
         return
-    asked, written = list(live.token_ids), 0
-    while written < most:
-        guess = guessed(model.chat, live.token_ids[len(asked) :], letters, asked)[: most - written - 1]
+    asked = list(live.token_ids)
+    while (left := most - (len(live) - len(asked))) > 0:
+        guess = guessed(model.chat, live.token_ids[len(asked) :], letters, asked)[: left - 1]
         assert live.next_logits is not None
         after = [model.logits_after(live, guess)] if guess else []
         chosen = torch.cat([live.next_logits[None], *after]).argmax(-1).tolist()
@@ -46,7 +46,6 @@ def drafted(model: HybridModel, live: LiveCache, letters: Sequence[str], most: i
         yield from new
         if chosen[held] in stops:
             return
-        written += len(new)
 
 
 def guessed(chat: ChatFormat, answer: Sequence[int], letters: Sequence[str], asked: Sequence[int]) -> list[int]:
@@ -64,6 +63,7 @@ def guessed(chat: ChatFormat, answer: Sequence[int], letters: Sequence[str], ask
         passed = max((at for at, letter in enumerate(letters) if letter in lines), default=-1)
         return chat.encode("\n".join(letters[passed + 1 :]))[:AT_ONCE]
     last = list(answer[-LOOKED_UP:])
-    places = (at for at in range(len(asked) - len(last), -1, -1) if list(asked[at : at + len(last)]) == last)
-    at = next(places, None) if len(last) == LOOKED_UP else None
-    return [] if at is None else list(asked[at + LOOKED_UP : at + LOOKED_UP + AT_ONCE])
+    for at in range(len(asked), LOOKED_UP - 1, -1):  # the newest place first
+        if list(asked[at - LOOKED_UP : at]) == last:
+            return list(asked[at : at + AT_ONCE])
+    return []

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
+from operator import itemgetter
 
 ALIKE = 0.6  # likeness from which on a note is meant to be a sentence of its message
 STEM = 5  # letters by which words are compared: approve, approves, approved
@@ -34,8 +35,10 @@ DATE = re.compile(
 def as_said(note: str, under: int | None, said: Sequence[Sequence[str]]) -> str:
     """The sentence that a note is, but for slips; the note itself where it is none."""
     message = said[under] if under is not None and under < len(said) else [each for some in said for each in some]
-    best = max(message, key=lambda sentence: likeness(note, sentence), default=note)
-    return best if likeness(note, best) >= ALIKE else note
+    alike, best = max(
+        ((likeness(note, sentence), sentence) for sentence in message), key=itemgetter(0), default=(0.0, note)
+    )
+    return best if alike >= ALIKE else note
 
 
 def likeness(note: str, sentence: str) -> float:

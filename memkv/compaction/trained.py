@@ -72,7 +72,8 @@ class TrainedSummary:
             rules, notes, left = with_pinned(context, notes, room)
             losses = (*losses, *left)
         new = renumbered(context, (*context.standing("system"), *rules, *notes))
-        standing, behind = new[: len(new) - len(notes)], new[len(new) - len(notes) :]
+        standing = [item for item in new if item.kind != "summary"]
+        behind = [item for item in new if item.kind == "summary"]
         kept = keep_recent(context, standing, aim, most, behind)
         return Compaction(kept.items, kept.before, kept.after, declare(context, kept.items, losses, calibration))
 
@@ -93,12 +94,7 @@ def room_for_notes(context: Context, aim: int, pin_rules: bool = False) -> int:
 
 def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item, ...], tuple[Loss, ...]]:
     """The notes after the messages that they did not cover yet, and what the policy declared lost on the way."""
-    model, chat = context.model, context.model.chat
-
-    def count(text: str) -> int:
-        """Tokens of a text."""
-        return len(chat.encode(text))
-
+    model, count = context.model, context.model.chat.count
     notes = [note for item in context.standing("summary") for note in as_notes(item)]
     # Messages after the last one that was noted are read again while they are in the context: that changes nothing.
     covered = max((source for item in context.standing("summary") for source in item.sources), default=0)
@@ -179,7 +175,7 @@ def loaded(model: HybridModel, adapter: Path | None) -> Policy:
 def write(model: HybridModel, policy: Policy, notes: Sequence[str], window: Sequence[Piece], room: int) -> str:
     """The policy's answer, greedily."""
     chat = model.chat
-    asked = chat.encode(chat.render(prompt(notes, window, room, lambda text: len(chat.encode(text))), open_reply=True))
+    asked = chat.encode(chat.render(prompt(notes, window, room, chat.count), open_reply=True))
     with model.with_adapter(policy.name if policy.reads else None):
         live = model.new_cache()
         model.extend(live, asked[:-1])
@@ -203,8 +199,8 @@ def with_pinned(
     found = [replace(rule, n=NEW) for rule in found]
     commitments = [Commitment(note=text, noted=NOTED_RIGHT) for text in texts]
     commitments += [Commitment(verbatim=rule.text, binds=WORDED_BINDS) for rule in found]
-    prices = [Prices(0, len(chat.encode(f"{BULLET}{text}\n"))) for text in texts]
-    prices += [Prices(len(chat.encode(f"{BULLET}{rule.text}\n")), 0) for rule in found]
+    prices = [Prices(0, chat.count(f"{BULLET}{text}\n")) for text in texts]
+    prices += [Prices(chat.count(f"{BULLET}{rule.text}\n"), 0) for rule in found]
     forms = allocate(commitments, prices, room)
     kept = [item for item, form in zip((*notes, *found), forms, strict=True) if form in ("note", "verbatim")]
     left = [Loss(bare(item), 1.0) for item, form in zip((*notes, *found), forms, strict=True) if form == "store"]

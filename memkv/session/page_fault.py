@@ -23,7 +23,7 @@ def bring_back(
     declared = declared_lost(tenant, name)
     found = [Gone(memory.n, memory.text, declared.get(memory.n, 1.0)) for memory in gone]
     back = {item.text for item in items if item.kind == "recalled"}
-    stretches = touched(question, found, min(MOST, room), lambda text: len(model.chat.encode(text)))
+    stretches = touched(question, found, min(MOST, room), model.chat.count)
     return [stretch for stretch in stretches if stretch.text not in back]
 
 
