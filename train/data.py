@@ -21,7 +21,7 @@ from eval.generate import DOMAINS, WORDS_PER_TOKEN, generate
 from eval.generate import Config as Conversation
 from eval.making.family import families
 from eval.prose.sentences import split
-from eval.scenarios import Scenario, Split, Turn, read_scenarios, to_message
+from eval.scenarios import Scenario, Split, read_scenarios, to_message
 from eval.systems.retrieval import DATE
 from memkv.compaction.notes import parse
 from memkv.compaction.trained import MOST_ROOM
@@ -48,7 +48,7 @@ class Config:
         scenarios: a file of your own conversations and rules instead of generated ones (format: eval/README.md).
         tokens: of a conversation, least and most.
         rules: planted in a conversation, least and most.
-        window: new messages of one compaction in tokens, least and most.
+        window: the user's new messages of one compaction in tokens, least and most.
         room: the budget as a share of the conversation's tokens, drawn from these.
         stray: share of the oracle's states with a sentence among the notes that is none of its own, as a policy puts
             there that still errs: something to be taken out.
@@ -69,14 +69,14 @@ class Episode:
     """A conversation with its cut points and its budget.
 
     Attributes:
-        windows: messages that are read together, in order.
+        windows: the user's messages that are read together, in order.
         room: tokens for notes.
         standings: what is in force after each window.
         places: of each standing, the index of the user's message in the window that made it so, if one of it did.
     """
 
     scenario: Scenario
-    windows: tuple[tuple[Turn, ...], ...]
+    windows: tuple[tuple[str, ...], ...]
     room: int
     standings: tuple[tuple[Standing, ...], ...]
     places: tuple[tuple[int | None, ...], ...]
@@ -88,7 +88,7 @@ class Episode:
             id=f"{self.scenario.id}/{fold}/{how}",
             fold=fold,
             notes=tuple(notes),
-            turns=self.windows[fold],
+            said=self.windows[fold],
             room=self.room,
             targets=targets_of(now, notes, self.places[fold]),
             probes=tuple(askable(self.scenario, now)),
@@ -131,12 +131,12 @@ def episode(scenario: Scenario, config: Config) -> Episode:
     places: list[list[int | None]] = []
     heard: list[Message] = []
     for window in cut:
-        before, new = found[-1] if found else [], [Message(role=piece.role, content=piece.text) for piece in window]
+        before, new = found[-1] if found else [], [Message(role="user", content=piece.text) for piece in window]
         found.append(standings(scenario, [*heard, *new], before))
         of_each = zip_longest(scenario.rules, found[-1], before)
         places.append([place_of(rule, now, was, heard, new) for rule, now, was in of_each])
         heard += new
-    parts = tuple(tuple(Turn(piece.role, piece.text) for piece in window) for window in cut)  # type: ignore[arg-type]
+    parts = tuple(tuple(piece.text for piece in window) for window in cut)
     return Episode(scenario, parts, room, tuple(map(tuple, found)), tuple(map(tuple, places)))
 
 
@@ -194,9 +194,9 @@ def follow(one: Episode, answer: Write, count: Count, how: str, stray: float = 0
         notes = tuple(note.text for note in state.after(written, count)[2])
 
 
-def sentences_of(window: Sequence[Turn]) -> list[str]:
+def sentences_of(window: Sequence[str]) -> list[str]:
     """All sentences of some messages, without the date that one may begin with, and without marks of quotation."""
-    lines = [line.lstrip("> ") for turn in window for line in DATE.sub("", turn.text).splitlines()]
+    lines = [line.lstrip("> ") for message in window for line in DATE.sub("", message).splitlines()]
     return [sentence.strip() for line in lines for sentence in split(line) if len(sentence.split()) >= SHORTEST]
 
 
@@ -212,7 +212,7 @@ def thinned(rows: Sequence[Row], quiet: float, seed: int) -> list[Row]:
     busy: list[Row] = []
     calm: list[Row] = []
     for state, answer in rows:
-        written = parse(answer, state.notes, state.window)
+        written = parse(answer, state.notes, state.said)
         (busy if written.edits or written.losses else calm).append((state, answer))
     rng.shuffle(calm)
     kept = [*busy, *calm[: round(len(busy) * quiet / (1 - quiet))]]

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.scenarios import Probe, Rule, Turn, build
+from eval.scenarios import Probe, Rule, build
 from eval.scorers import text_survival
 from memkv.compaction.notes import BULLET, Edit, Note, Written, apply, as_text, fitting, parse, prompt, write
-from memkv.compaction.windows import Count, Piece
+from memkv.compaction.windows import Count
 from memkv.errors import ConfigError
 from memkv.turns import Message
 from train.truth import Standing
@@ -42,7 +42,7 @@ class State:
         id: scenario, window and how the notes came about.
         fold: how many compactions went before.
         notes: as the policy finds them.
-        turns: the new messages.
+        said: the user's new messages, or parts of long ones.
         room: tokens that the notes may take.
         targets: every rule of the scenario.
         probes: what can be asked of the rules that hold.
@@ -51,23 +51,18 @@ class State:
     id: str
     fold: int
     notes: tuple[str, ...]
-    turns: tuple[Turn, ...]
+    said: tuple[str, ...]
     room: int
     targets: tuple[Target, ...]
     probes: tuple[Probe, ...] = ()
 
-    @property
-    def window(self) -> list[Piece]:
-        """The new messages as a policy reads them."""
-        return [Piece(index, turn.role, turn.text) for index, turn in enumerate(self.turns)]
-
     def prompt(self, count: Count) -> list[Message]:
         """What the policy reads."""
-        return prompt(self.notes, self.window, self.room, count)
+        return prompt(self.notes, self.said, self.room, count)
 
     def after(self, answer: str, count: Count) -> tuple[Written, tuple[Note, ...], tuple[Note, ...]]:
         """The answer as edits and losses, the notes that it makes, and those of them that are kept in the room."""
-        written = parse(answer, self.notes, self.window)
+        written = parse(answer, self.notes, self.said)
         whole = apply(self.notes, written)
         kept, left = fitting(whole, self.room, count)
         return dataclasses.replace(written, losses=(*written.losses, *left)), whole, kept
@@ -119,13 +114,13 @@ def oracle(state: State) -> str:
         else:
             edits.append(Edit("drop", _named(state.notes[about[0] - 1], target, state), target.place, about[0]))
         gone |= set(about[:1])
-    return write(edits, messages=sum(turn.role == "user" for turn in state.turns))
+    return write(edits, messages=len(state.said))
 
 
 def _named(note: str, target: Target, state: State) -> str:
     """How the messages say what a note is about, or else the note itself."""
     topic = target.rule.topic
-    return topic if any(topic.casefold() in turn.text.casefold() for turn in state.turns) else note
+    return topic if any(topic.casefold() in message.casefold() for message in state.said) else note
 
 
 def claims(line: str, rules: Sequence[Rule]) -> dict[str, str]:
@@ -136,7 +131,7 @@ def claims(line: str, rules: Sequence[Rule]) -> dict[str, str]:
 
 def _as_said(state: State) -> list[Target]:
     """Targets in the order in which the messages say them."""
-    text = "\n".join(turn.text for turn in state.turns)
+    text = "\n".join(state.said)
     # Without its first letter, which is made a capital where a lead was taken off.
     return sorted(state.targets, key=lambda target: text.find(target.wording[1:]))
 

@@ -57,7 +57,7 @@ def standing_of(rule: Rule, text: str, before: Standing | None) -> Standing:
 def place_of(
     rule: Rule, now: Standing, before: Standing | None, heard: Sequence[Message], new: Sequence[Message]
 ) -> int | None:
-    """Index of the user's message among `new` after which a rule stood as it does now; None if it did before.
+    """Index of the message among `new` after which a rule stood as it does now; None if it did before.
 
     Args:
         rule: of the scenario.
@@ -66,11 +66,10 @@ def place_of(
         heard: messages that were read already.
         new: those that follow.
     """
-    users = [index for index, message in enumerate(new) if message["role"] == "user"]
-    if not users or now.wording == (before.wording if before else ""):
+    if now.wording == (before.wording if before else ""):
         return None
-    for place in reversed(range(1, len(users))):
-        text = transcript_of([*heard, *new[: users[place]]])
+    for place in reversed(range(1, len(new))):
+        text = transcript_of([*heard, *new[:place]])
         if standing_of(rule, text, before).wording != now.wording:
             return place
     return 0

@@ -25,13 +25,11 @@ from typing import Literal
 
 from memkv.compaction.allocate import Commitment, Prices, allocate
 from memkv.compaction.matching import as_said, meant, replaced
-from memkv.compaction.windows import Count, Piece, quoted, sentences
+from memkv.compaction.windows import Count, quoted, sentences
 from memkv.turns import Message
 
 INSTRUCTION = (
-    "You keep the notes of a conversation: the user's rules that are in force, in their words. Write the letter of "
-    "each message, and below it '+ note' for a new rule, '~ note' for one that changed, '- topic' for one that is "
-    "over, 'LOST: topic 90%' for what there is no room for."
+    "Keep the user's rules. Write each message's letter, below it '+ new rule', '~ changed rule', '- what is over'."
 )
 SIGNS = {"add": "+", "change": "~", "drop": "-"}
 NO_CHANGE = "No change."
@@ -93,14 +91,9 @@ class Note:
     under: int | None = None
 
 
-def prompt(notes: Sequence[str], window: Sequence[Piece], room: int, count: Count) -> list[Message]:
-    """What the policy reads: the notes, how many tokens they may take and take now, and the new messages.
-
-    The user's messages have letters.
-    """
-    letters = iter(range(len(window)))
-    names = [letter(next(letters)) if piece.role == "user" else piece.role.capitalize() for piece in window]
-    spoken = "\n".join(f"{name}: {piece.text}" for name, piece in zip(names, window, strict=True))
+def prompt(notes: Sequence[str], said: Sequence[str], room: int, count: Count) -> list[Message]:
+    """What the policy reads: notes, the tokens that they take and may take, and the user's messages with letters."""
+    spoken = "\n".join(f"{letter(number)}: {message}" for number, message in enumerate(said))
     text = f"Notes ({size(notes, count)} of {room} tokens):\n{as_text(notes) or NO_NOTES}\n\nNew messages:\n{spoken}"
     return [Message(role="system", content=INSTRUCTION), Message(role="user", content=text)]
 
@@ -119,15 +112,14 @@ def index_of(letters: str) -> int:
     return index - 1
 
 
-def parse(answer: str, notes: Sequence[str], window: Sequence[Piece]) -> Written:
+def parse(answer: str, notes: Sequence[str], said: Sequence[str]) -> Written:
     """Edits in `answer` to `notes`; a line cut off by the end of the answer counts as malformed or as it reads.
 
-    New notes are taken from what the user says in `window`, under the letter or anywhere in it.
+    New notes are taken from what is said in the message of their letter, or else in any of them.
 
     An empty answer is malformed as a whole.
     """
-    messages = [piece.text for piece in window if piece.role == "user"]
-    said = [[quoted(sentence) for sentence in sentences(message)] for message in messages]
+    spoken = [[quoted(sentence) for sentence in sentences(message)] for message in said]
     edits: list[Edit] = []
     losses: list[Loss] = []
     malformed: list[str] = []
@@ -138,8 +130,8 @@ def parse(answer: str, notes: Sequence[str], window: Sequence[Piece]) -> Written
         if match := LETTERS.fullmatch(line):
             under = index_of(match[1])
         elif match := ADD.fullmatch(line):
-            text = as_said(match[1], under, said)
-            heard = messages[under] if under is not None and under < len(messages) else ""
+            text = as_said(match[1], under, spoken)
+            heard = said[under] if under is not None and under < len(said) else ""
             number = replaced(text, heard, left)
             edits.append(Edit("add" if number is None else "change", text, under, number))
             left.pop(number, None)
@@ -148,7 +140,7 @@ def parse(answer: str, notes: Sequence[str], window: Sequence[Piece]) -> Written
         elif match := CHANGE.fullmatch(line) or DROP.fullmatch(line):
             number = meant(match[1], left)
             changed = match.re is CHANGE
-            text = as_said(match[1], under, said) if changed else match[1]
+            text = as_said(match[1], under, spoken) if changed else match[1]
             edits.append(Edit("change" if changed else "drop", text, under, number))
             left.pop(number, None)
         elif line != NO_CHANGE or len(lines) > 1:

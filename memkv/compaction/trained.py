@@ -25,14 +25,14 @@ from memkv.compaction.drafting import drafted
 from memkv.compaction.notes import BULLET, NOTED_RIGHT, Loss, Note, apply, fitting, letter, parse, prompt
 from memkv.compaction.origin import check_origin, read_origin
 from memkv.compaction.pinned import pinned_rules
-from memkv.compaction.windows import Piece, windows
+from memkv.compaction.windows import windows
 from memkv.model import HybridModel
 from memkv.turns import Message
 
 SHIPPED = Path(__file__).parent / "adapters" / "smollm2-135m"  # for the embedded model
-WINDOW = 320  # tokens of new messages that the policy reads at once, as in training
+WINDOW = 320  # tokens of the user's new messages that the policy reads at once, as in training
 MOST_ROOM = 384  # tokens of notes; it was trained on no more
-LONGEST_ANSWER = 160  # tokens, as in training
+LONGEST_ANSWER = 384  # tokens: a window of nothing but rules, with letters and signs
 NEW = -1  # number of an item until it is known which ones stay
 WORDED_BINDS = 0.5  # share of sentences worded as rules that bind, measured on dev
 
@@ -102,11 +102,11 @@ def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item,
     losses: list[Loss] = []
     policy = loaded(model, adapter)
     for window in windows([Message(role=item.role, content=item.text) for item in unread], WINDOW, count):
-        window_of = [(unread[piece.turn].n, piece.role) for piece in window]
+        said, sources = [piece.text for piece in window], [unread[piece.turn].n for piece in window]
         texts = [bare(note) for note in notes]
-        written = parse(write(model, policy, texts, window, room), texts, window)
+        written = parse(write(model, policy, texts, said, room), texts, said)
         kept, left = fitting(apply(texts, written), room, count)
-        notes = [itemize(note, notes, window_of) for note in kept]
+        notes = [itemize(note, notes, sources) for note in kept]
         losses += [*written.losses, *left]
     return tuple(notes), tuple(losses)
 
@@ -131,19 +131,18 @@ def bare(note: Item) -> str:
     return note.text.removeprefix(BULLET)
 
 
-def itemize(note: Note, before: Sequence[Item], window: Sequence[tuple[int, str]]) -> Item:
+def itemize(note: Note, before: Sequence[Item], read: Sequence[int]) -> Item:
     """A note as an item: the one that it was before, or a new one with the messages that it was made from.
 
     Args:
         note: as the fold left it.
         before: the notes as the fold found them.
-        window: number and role of each message that it read. A note that does not say which one it is of is of all.
+        read: numbers of the messages that it read. A note that does not say which one it is of is of all.
     """
     if note.before is not None:
         return before[note.before - 1]
-    users = [n for n, role in window if role == "user"]
     at = note.under
-    sources = [users[at]] if at is not None and at < len(users) else [n for n, _ in window]
+    sources = read if at is None or at >= len(read) else [read[at]]
     return Item(NEW, "summary", "", BULLET + note.text, tuple(dict.fromkeys(sources)))
 
 
@@ -172,17 +171,17 @@ def loaded(model: HybridModel, adapter: Path | None) -> Policy:
     return Policy(name, reads=origin is None or origin.reads)
 
 
-def write(model: HybridModel, policy: Policy, notes: Sequence[str], window: Sequence[Piece], room: int) -> str:
+def write(model: HybridModel, policy: Policy, notes: Sequence[str], said: Sequence[str], room: int) -> str:
     """The policy's answer, greedily."""
     chat = model.chat
-    asked = chat.encode(chat.render(prompt(notes, window, room, chat.count), open_reply=True))
+    asked = chat.encode(chat.render(prompt(notes, said, room, chat.count), open_reply=True))
     with model.with_adapter(policy.name if policy.reads else None):
         live = model.new_cache()
         model.extend(live, asked[:-1])
     with model.with_adapter(policy.name):
         live.adapter = policy.name  # whoever read: this cache is thrown away, nothing is stored of it
         model.extend(live, asked[-1:])
-        letters = [letter(number) for number in range(sum(piece.role == "user" for piece in window))]
+        letters = [letter(number) for number in range(len(said))]
         tokens = list(drafted(model, live, letters, LONGEST_ANSWER))
     return chat.decode(tokens).strip()
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from memkv.compaction.rules import BULLET, SENTENCE_END
 from memkv.turns import Message
 
-HEARD = 12  # words of an assistant's message that the policy reads: rules are the user's
 ENTRY = re.compile(r"(?:^|(?<=[.!?;:]\s))\(?\d{1,2}[.)]\s+(?=[A-Z\"“'])")  # "1. Headlines ..."
 STAMP = re.compile(r"^\[[^\]]*\]\s*")  # when a message was said, if it says so itself
 LONGEST_LEAD = 6  # words of "By the way:"
@@ -25,29 +24,29 @@ Count = Callable[[str], int]  # tokens of a text
 
 @dataclass(frozen=True)
 class Piece:
-    """A message, or a part of a long one. `turn` is the index of the message."""
+    """A message of the user's, or a part of a long one. `turn` is the index of the message."""
 
     turn: int
-    role: str
     text: str
 
 
 def windows(turns: Sequence[Message], most: int, count: Count) -> list[list[Piece]]:
-    """Messages in portions of at most `most` tokens, which a policy reads one after the other.
+    """What the user says in portions of about `most` tokens, which a policy reads one after the other.
 
-    Portions begin with a user's message where they can; a message longer than `most` is cut at lines, then at
-    sentences, then at words. Of an assistant's message the beginning is read.
+    A message longer than `most` is cut at lines, then at sentences, then at words. The assistant's messages are not
+    read: rules are the user's, and answers are the longer half of most conversations.
     """
     found: list[list[Piece]] = []
     held = 0
     for index, turn in enumerate(turns):
-        for piece in pieces(heard(turn), most, count):
+        if turn["role"] != "user":
+            continue
+        for piece in pieces(turn["content"], most, count):
             tokens = count(piece)
-            goes_on = turn["role"] != "user" and held + tokens <= most * 5 // 4  # an answer stays with its question
-            if not found or (held + tokens > most and not goes_on):
+            if not found or held + tokens > most:
                 found.append([])
                 held = 0
-            found[-1].append(Piece(index, turn["role"], piece))
+            found[-1].append(Piece(index, piece))
             held += tokens
     return found
 
@@ -66,14 +65,6 @@ def quoted(sentence: str) -> str:
     if colon and len(words) <= LONGEST_LEAD and LEAD_WORDS.issuperset(words):
         text = rest[:1].upper() + rest[1:]
     return text or sentence
-
-
-def heard(turn: Message) -> str:
-    """What the policy reads of a message."""
-    words = turn["content"].split()
-    if turn["role"] == "user" or len(words) <= HEARD:
-        return turn["content"]
-    return f"{' '.join(words[:HEARD])} ..."
 
 
 def pieces(text: str, most: int, count: Count) -> list[str]:

@@ -22,7 +22,6 @@ from memkv.compaction.notes import (
     size,
     write,
 )
-from memkv.compaction.windows import Piece
 
 NOTES = ("Headlines have at most nine words.", "Notes are kept in the red folder.", "Memo opens a reply.")
 
@@ -31,15 +30,14 @@ def words(text: str) -> int:
     return len(text.split())
 
 
-WINDOW = [
-    Piece(0, "user", "Thanks. By the way: calls are not on a Monday, unless Ada asked for one."),
-    Piece(1, "assistant", "Noted."),
-    Piece(2, "user", "There is a change: every reply is opened with the word Update. The weather is fine."),
+SAID = [
+    "Thanks. By the way: calls are not on a Monday, unless Ada asked for one.",
+    "There is a change: every reply is opened with the word Update. The weather is fine.",
 ]
 
 
 def read(answer: str, notes=NOTES) -> Written:
-    return parse(answer, notes, WINDOW)
+    return parse(answer, notes, SAID)
 
 
 def test_edits_of_every_kind_are_read_and_applied_in_order():
@@ -86,7 +84,7 @@ def test_a_changed_note_takes_the_place_of_the_old_one():
     ],
 )
 def test_a_new_note_takes_the_place_of_one_about_the_same_where_a_change_is_spoken_of(message, note, left):
-    written = parse(f"A\n+ {note}", NOTES, [Piece(0, "user", message)])
+    written = parse(f"A\n+ {note}", NOTES, [message])
     assert len(apply(NOTES, written)) == left
 
 
@@ -146,12 +144,12 @@ def test_reading_is_the_inverse_of_writing(added, dropped, lost):
 
 
 def test_the_prompt_names_room_notes_and_messages():
-    messages = prompt(NOTES[:1], WINDOW, 40, words)
+    messages = prompt(NOTES[:1], SAID, 40, words)
     assert [message["role"] for message in messages] == ["system", "user"]
     text = messages[1]["content"]
     assert text.startswith("Notes (7 of 40 tokens):\n- Headlines have at most nine words.\n\nNew messages:\nA: Thanks.")
-    assert "\nAssistant: Noted.\nB: There is a change: every reply" in text
-    assert "(none)" in prompt((), WINDOW, 40, words)[1]["content"]
+    assert "unless Ada asked for one.\nB: There is a change: every reply" in text
+    assert "(none)" in prompt((), SAID, 40, words)[1]["content"]
 
 
 @pytest.mark.parametrize(("index", "letters"), [(0, "A"), (25, "Z"), (26, "AA"), (27, "AB"), (701, "ZZ")])

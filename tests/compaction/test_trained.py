@@ -20,7 +20,6 @@ from memkv.compaction import Context, Item, default_strategy, strategy
 from memkv.compaction.declare import Calibration, Evidence, load_calibration
 from memkv.compaction.origin import Origin, made_for, write_origin
 from memkv.compaction.trained import TrainedSummary
-from memkv.compaction.windows import Piece
 from memkv.errors import ConfigError, ModelUnavailable
 from memkv.fingerprint import weights_hash
 from memkv.live import LiveCache
@@ -48,9 +47,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
     """Lets the policy answer by what it finds in the new messages."""
 
     def use(answers: dict[str, str]) -> None:
-        def write(model: HybridModel, policy: trained.Policy, notes, window, room) -> str:
+        def write(model: HybridModel, policy: trained.Policy, notes, said, room) -> str:
             assert policy.name.startswith("tiny-policy") and model.has_adapter(policy.name)
-            new = " ".join(piece.text for piece in window)
+            new = " ".join(said)
             return next((answer for said, answer in answers.items() if said in new), "No change.")
 
         monkeypatch.setattr(trained, "write", write)
@@ -71,7 +70,7 @@ def test_the_adapter_is_on_where_it_was_in_training(model, adapter, tmp_path, mo
         return extend(live, tokens)
 
     monkeypatch.setattr(model, "extend", spy)
-    trained.write(model, policy, (), [Piece(0, "user", RULE)], 99)
+    trained.write(model, policy, (), [RULE], 99)
     assert read[0][0] > 30 and read[0][1] == (policy.name if reads else None), "the prompt, but for its last token"
     assert read[1] == (1, policy.name) and {name for _, name in read[1:]} == {policy.name}, "then the answer"
     assert model.adapter is None, "and off again"
@@ -139,8 +138,8 @@ def test_what_no_longer_holds_is_dropped_and_said_so(model, adapter, script):
 def test_messages_are_read_once(model, adapter, monkeypatch):
     read: list[str] = []
 
-    def write(model: HybridModel, policy: trained.Policy, notes, window, room) -> str:
-        read.append(" ".join(piece.text for piece in window))
+    def write(model: HybridModel, policy: trained.Policy, notes, said, room) -> str:
+        read.append(" ".join(said))
         return f"+ {RULE}" if "red folder" in read[-1] else "No change."
 
     monkeypatch.setattr(trained, "write", write)
@@ -279,8 +278,8 @@ def test_calibration_comes_from_beside_the_adapter(tmp_path):
 def test_a_long_message_with_blank_lines_is_read_whole_and_named_as_source(model, adapter, monkeypatch):
     read: list[str] = []
 
-    def write(model: HybridModel, policy: trained.Policy, notes, window, room) -> str:
-        read.append(" ".join(piece.text for piece in window))
+    def write(model: HybridModel, policy: trained.Policy, notes, said, room) -> str:
+        read.append(" ".join(said))
         return f"+ {OTHER}" if "nine words" in read[-1] else "No change."
 
     monkeypatch.setattr(trained, "write", write)

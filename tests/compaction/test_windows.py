@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memkv.compaction.windows import quoted, sentences, windows
+from memkv.compaction.windows import Piece, quoted, sentences, windows
 from memkv.turns import Message
 
 
@@ -43,11 +43,10 @@ def test_a_note_says_what_the_sentence_says_and_no_more(sentence, note):
     assert quoted(sentence) == note
 
 
-def test_the_beginning_of_an_answer_is_read_and_all_of_a_user():
-    long = " ".join(f"w{n}" for n in range(40))
-    mine, answer = windows(said(long, long), 99, words)[0]
-    assert mine.text == long
-    assert answer.text.split() == [*long.split()[:12], "..."]
+def test_what_the_user_says_is_read_and_nothing_else():
+    found = windows(said("Keep it short.", "Certainly! " * 50, "Call Ada."), 99, words)
+    assert found == [[Piece(0, "Keep it short."), Piece(2, "Call Ada.")]]
+    assert windows([Message(role="assistant", content="Hello.")], 99, words) == []
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=8), st.integers(5, 40))
@@ -58,12 +57,7 @@ def test_windows_hold_every_word_in_order_and_stay_near_their_size(lengths, most
     assert " ".join(piece.text for window in found for piece in window).split() == [
         word for turn in turns for word in turn["content"].split()
     ]
-    assert all(sum(words(piece.text) for piece in window) <= most * 5 // 4 for window in found)
-
-
-def test_an_answer_stays_with_its_question_where_it_nearly_fits():
-    turns = said("a " * 10, "b " * 2, "c " * 3)
-    assert [len(window) for window in windows(turns, 10, words)] == [2, 1]
+    assert all(sum(words(piece.text) for piece in window) <= most for window in found)
 
 
 def test_a_long_page_is_cut_at_its_lines_first():

@@ -38,8 +38,8 @@ def case() -> Case:
 
 @pytest.fixture(autouse=True)
 def script(monkeypatch):
-    def write(model, policy, notes, window, room):
-        new = " ".join(piece.text for piece in window)
+    def write(model, policy, notes, said, room):
+        new = " ".join(said)
         return next((answer for said, answer in ANSWERS.items() if said in new), "No change.")
 
     monkeypatch.setattr(trained, "write", write)

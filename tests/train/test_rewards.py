@@ -22,7 +22,7 @@ def state() -> State:
         state
         for one in small_episodes()
         for state, _ in follow(one, oracle, words, "oracle")
-        if state.notes and any(t.reachable and t.wording in turn.text for t in state.targets for turn in state.turns)
+        if state.notes and any(t.reachable and t.wording in message for t in state.targets for message in state.said)
     ]
     best = max(found, key=lambda state: sum(target.reachable for target in state.targets))
     return dataclasses.replace(best, room=200)
@@ -57,7 +57,7 @@ def test_notes_thrown_away(state):
 
 
 def test_copying_everything(state):
-    lines = [line for turn in state.turns for line in turn.text.splitlines() if line.strip()]
+    lines = [line for message in state.said for line in message.splitlines() if line.strip()]
     assert REWARD.total(state, "\n".join(f"+ {line}" for line in lines)) < 0.8 * honest(state)
 
 
@@ -115,7 +115,7 @@ def test_prose_about_the_rules(state):
 
 def test_more_than_there_is_room_for_is_cut_before_it_is_read(state):
     tight = dataclasses.replace(state, room=30)
-    lines = [line for turn in state.turns for line in turn.text.splitlines() if line.strip()]
+    lines = [line for message in state.said for line in message.splitlines() if line.strip()]
     copied = "\n".join(f"+ {line}" for line in lines)
     assert REWARD.terms(tight, copied).overflow > 0
     assert words(as_text([note.text for note in tight.after(copied, words)[2]])) <= 30
