@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from memkv import pretrained
 from memkv.adapters import load_adapter, switch_adapter
@@ -122,6 +123,16 @@ class HybridModel:
         text = self.hf.config.get_text_config(decoder=True)
         limit = getattr(text, "max_position_embeddings", None)
         return int(limit) if limit else None
+
+    @property
+    def holds_state(self) -> bool:
+        """Whether the model keeps recurrent state in its modules instead of in the cache."""
+        return bool(self._held_slots)
+
+    def window(self, index: int) -> int | None:
+        """Tokens that cache layer `index` attends to at most, itself included; None where there is no such limit."""
+        layer = self._fresh_cache().layers[index]
+        return layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None
 
     @cached_property
     def chat(self) -> ChatFormat:
@@ -281,6 +292,13 @@ class HybridModel:
             return 1 if already_read else tokens
         return PREFILL_PIECE
 
+    def read_alone(self, token_ids: Sequence[int], position: int) -> tuple[LayerState, ...]:
+        """Every cache layer after `token_ids`, read in one pass from `position` on with nothing before them."""
+        cache = self._fresh_cache()
+        self._write_held({})
+        self._forward(token_ids, cache, position)
+        return tuple(read_layer(layer, len(token_ids)) for layer in cache.layers)
+
     @torch.no_grad()
     def one_pass_logits(self, token_ids: Sequence[int]) -> Tensor:
         """Logits of every position (TV) by a single pass without a cache: the reference that caches must match."""
@@ -405,10 +423,7 @@ class HybridModel:
 
     def _probe_layers(self) -> tuple[LayerState, ...]:
         """Every layer after two tokens: shows kinds, shapes and dtypes on real tensors."""
-        cache = self._fresh_cache()
-        self._write_held({})
-        self._forward(self._probe_ids(2), cache, 0)
-        return tuple(read_layer(layer, 2) for layer in cache.layers)
+        return self.read_alone(self._probe_ids(2), 0)
 
     @property
     def _check_key(self) -> str:
