@@ -23,7 +23,7 @@ class Machine:
         dtype: of the frozen base, the adapter is trained in fp32; auto is bfloat16, or float32 with all sums where that
             is faster, as on CPUs without instructions for bf16.
         device: cpu or cuda.
-        attention: transformers' implementation; on a CPU, eager has the faster backward pass at a few hundred tokens.
+        attention: transformers' implementation, or `grouped` (`train.attention`), which is faster on a CPU.
         threads: of torch on a CPU; None for all cores.
         processes: that read conversations in parallel.
         batch: answers written at once; at least one whole group.

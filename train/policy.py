@@ -18,6 +18,7 @@ from memkv.compaction.windows import Count
 from memkv.errors import ConfigError, ModelUnavailable, UnsupportedModel
 from memkv.fingerprint import weights_hash
 from memkv.turns import ChatFormat
+from train.attention import offer_grouped_attention
 from train.sampling import sample
 from train.states import State
 
@@ -73,13 +74,14 @@ class Base:
 
 
 def load_base(name: str, dtype: str, device: str, attention: str = "sdpa") -> Base:
-    """The base model, frozen, with one of transformers' implementations of attention.
+    """The base model, frozen, with one of transformers' implementations of attention, or `grouped`.
 
     Raises:
         ModelUnavailable: see `memkv.pretrained.load`.
         UnsupportedModel: its tokenizer adds tokens of its own.
     """
     model, tokenizer = pretrained.load(name, dtype=getattr(torch, dtype), device=device)
+    offer_grouped_attention()
     model.set_attn_implementation(attention)
     model.requires_grad_(False)
     if tokenizer.pad_token_id is None:

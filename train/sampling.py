@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import DynamicLayer, PreTrainedTokenizerBase
 
-from train.shared import read_prompts
+from train.shared import Read, places, read_prompts
+
+FULL = 0.75  # share of a batch that still writes, at which the others are taken out
 
 
 @contextmanager
@@ -48,28 +52,84 @@ def sample(
         reads: whether the adapter is on while the prompt is read.
     """
     prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+    ends = model.generation_config.eos_token_id
+    stops = torch.tensor([*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id], device=model.device)
     training = model.training
     model.eval()
     with adapter_in_bf16(model, mixed_precision), torch.autocast(model.device.type, torch.bfloat16, mixed_precision):
         read = read_prompts(model, [prompt for prompt in prompts for _ in range(each)], reads)
-        held = torch.zeros_like(read.mask_BP)  # `generate` only counts what stands before the last token
-        ids = torch.cat([held, read.last_B1], 1)
-        written = model.generate(
-            input_ids=ids,
-            attention_mask=torch.cat([read.mask_BP, torch.ones_like(read.last_B1)], 1),
-            past_key_values=read.cache,
-            max_new_tokens=most,
-            pad_token_id=tokenizer.pad_token_id,
-            **sampling,
-        )
+        found = decode(model, read, most, temperature, stops)
     model.train(training)
-    ends = model.generation_config.eos_token_id
-    stops = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
-    return [up_to_end(row, stops) for row in written[:, ids.shape[1] :].tolist()]
+    return found
 
 
-def up_to_end(tokens: Sequence[int], ends: set[int]) -> list[int]:
-    """Tokens up to the first that ends an answer, and that one; all where none does."""
-    last = next((index for index, token in enumerate(tokens) if token in ends), len(tokens) - 1)
-    return list(tokens[: last + 1])
+def decode(model: PeftModel, read: Read, most: int, temperature: float, stops: Tensor) -> list[list[int]]:
+    """An answer to each prompt. Answers that are over leave the batch: half of them take a third of the longest."""
+    cache, mask_BP, token_B1 = read.cache, read.mask_BP, read.last_B1
+    cache.layers = [Roomy(layer, most) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    found: list[list[int]] = [[] for _ in token_B1]
+    rows_B = torch.arange(len(found), device=model.device)
+    open_B = torch.ones_like(rows_B, dtype=torch.bool)
+    for _ in range(most):
+        mask_BP = torch.nn.functional.pad(mask_BP, (0, 1), value=1)
+        logits_B1V = model(
+            input_ids=token_B1,
+            attention_mask=mask_BP,
+            position_ids=places(mask_BP)[:, -1:],
+            past_key_values=cache,
+            logits_to_keep=1,
+        ).logits
+        token_B1 = drawn(logits_B1V[:, -1].float(), temperature)
+        for row, token, going in zip(rows_B.tolist(), token_B1[:, 0].tolist(), open_B.tolist(), strict=True):
+            if going:
+                found[row].append(token)
+        open_B &= ~torch.isin(token_B1[:, 0], stops)
+        if not open_B.any():
+            break
+        if open_B.float().mean() <= FULL:
+            kept = open_B.nonzero()[:, 0]
+            cache.reorder_cache(kept)
+            rows_B, mask_BP, token_B1, open_B = rows_B[kept], mask_BP[kept], token_B1[kept], open_B[kept]
+    return found
+
+
+def drawn(logits_BV: Tensor, temperature: float) -> Tensor:
+    """One token for each row (B1)."""
+    if not temperature:
+        return logits_BV.argmax(-1, keepdim=True)
+    return torch.multinomial(torch.softmax(logits_BV / temperature, -1), 1)
+
+
+class Roomy(DynamicLayer):
+    """A layer with room for what is written: `DynamicLayer` copies all that was read with every token."""
+
+    def __init__(self, layer: DynamicLayer, room: int) -> None:
+        super().__init__()
+        assert layer.keys is not None and layer.values is not None
+        self.lazy_initialization(layer.keys, layer.values)
+        self._room = room
+        self._take(layer.keys, layer.values)
+
+    def _take(self, keys: Tensor, values: Tensor) -> None:
+        """Keys and values (BHTD) at the beginning of larger tensors."""
+        self._length = keys.shape[-2]
+        shape = (*keys.shape[:-2], self._length + self._room, keys.shape[-1])
+        self._all = [keys.new_empty(shape), values.new_empty(shape)]
+        self._write([keys, values], 0)
+
+    def _write(self, new: Sequence[Tensor], at: int) -> None:
+        for held, tensor in zip(self._all, new, strict=True):
+            held[..., at : self._length, :] = tensor
+        self.keys, self.values = (held[..., : self._length, :] for held in self._all)
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """See `DynamicLayer`."""
+        at = self._length
+        self._length += key_states.shape[-2]
+        self._room -= key_states.shape[-2]
+        self._write([key_states, value_states], at)
+        return self.keys, self.values
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """The rows of a batch that are named, as a batch."""
+        self._take(self.keys[beam_idx], self.values[beam_idx])

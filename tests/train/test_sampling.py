@@ -10,7 +10,7 @@ from peft import PeftModel
 from tiny_policy import adapted, tiny_base
 
 from train.policy import Base
-from train.sampling import sample, up_to_end
+from train.sampling import sample
 
 PROMPTS = ["Which folder do notes go to?", "No.", "The deputy editor approves anonymous sources from now on."]
 
@@ -56,6 +56,7 @@ def test_in_mixed_precision_the_adapter_keeps_its_weights_in_fp32(base: Base, po
     assert {weight.dtype for name, weight in policy.named_parameters() if "lora_" in name} == {torch.float32}
 
 
-def test_an_answer_ends_with_the_token_that_ends_it() -> None:
-    assert up_to_end([5, 6, 2, 9, 2], {2}) == [5, 6, 2]
-    assert up_to_end([5, 6], {2}) == [5, 6]
+def test_an_answer_ends_with_the_token_that_ends_it(base: Base, policy: PeftModel) -> None:
+    [whole] = sample(policy, base.tokenizer, PROMPTS[:1], 12)
+    policy.generation_config.eos_token_id = [whole[4], 2]
+    assert sample(policy, base.tokenizer, PROMPTS[:1], 12) == [whole[: whole.index(whole[4]) + 1]]
