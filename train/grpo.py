@@ -35,6 +35,7 @@ from train.run_folder import ADAPTER, Curves, RunFolder, open_run, step_of
 from train.sampling import adapter_in_bf16
 from train.shared import shared_prompts
 from train.states import State, from_line, read, save, to_line
+from train.trl_names import keep_groups_together
 
 TERMS = tuple(field.name for field in dataclasses.fields(Weights))
 
@@ -221,6 +222,7 @@ def reinforce(
         rollout_func=group_writer(config, base, model),
         callbacks=[Curves(folder, PART, grpo.patience), StopAt(segment.last)],
     )
+    keep_groups_together()
     use_bar(trainer, segment.stage.name)
     with adapter_in_bf16(model, machine.mixed_precision), shared_prompts(model, config.lora.reads):
         trainer.train(resume_from_checkpoint=folder.checkpoint(PART))

@@ -12,7 +12,7 @@ from peft import PeftModel
 
 from train.config import AUTO, Config, Machine
 from train.policy import Base, Writer, load_base
-from train.trl_on_cpu import score_answers_only
+from train.trl_names import score_answers_only
 
 
 def prepared(config: Config) -> Config:
