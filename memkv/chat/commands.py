@@ -117,7 +117,7 @@ def show_size(session: Session) -> None:
     console.print(f"on disk      {format_bytes(session.stored_bytes)} ({session.codec_name})")
     console.print(
         f"all sessions {format_bytes(usage.blobs)} of caches, {format_bytes(usage.text)} of text, "
-        f"{format_bytes(usage.records + usage.tokens)} of records"
+        f"{format_bytes(usage.records + usage.tokens + usage.vectors)} of records"
     )
 
 

@@ -98,7 +98,8 @@ class Ls(StoreOptions):
         of = "" if limit is None else f" of {format_bytes(limit)}"
         out().print(
             f"{format_bytes(usage.total)}{of}: text {format_bytes(usage.text)}, records {format_bytes(usage.records)}, "
-            f"tokens {format_bytes(usage.tokens)}, KV {format_bytes(usage.blobs)}."
+            f"tokens {format_bytes(usage.tokens)}, KV {format_bytes(usage.blobs)}, "
+            f"vectors {format_bytes(usage.vectors)}."
         )
         return 0
 

@@ -5,6 +5,7 @@ from memkv.store.names import parse_address
 from memkv.store.protocols import BlobStore, Index
 from memkv.store.records import (
     BlobRef,
+    Derived,
     Event,
     GcReport,
     Memory,
@@ -21,6 +22,7 @@ from memkv.store.tenant import TenantStore
 __all__ = [
     "BlobRef",
     "BlobStore",
+    "Derived",
     "Event",
     "GcReport",
     "Index",

@@ -72,7 +72,7 @@ class Backend:
                 raise over_quota(tenant, used, needed)
 
     def discard(self, *refs: BlobRef | None) -> None:
-        """Delete blobs that no session refers to any more, unless writers are at work: then next time, or by gc.
+        """Delete blobs that nothing refers to any more, unless writers are at work: then next time, or by gc.
 
         A writer about to commit may have written the very same bytes, so the check and the deletion are made alone.
         """
@@ -89,13 +89,13 @@ class Backend:
             return  # they stay in `unused`
 
     def collect(self, timeout: float) -> Collected:
-        """Delete every blob and file that no session refers to.
+        """Delete every blob and file that nothing refers to.
 
         Raises:
             StoreBusy: writers were at work for all of `timeout` seconds.
         """
         with self.blobs.alone(timeout):
-            used = {ref.id for _, _, ref in self.index.blobs()}
+            used = {use.ref.id for use in self.index.blobs()}
             orphans = [blob_id for blob_id in self.blobs.stored() if blob_id not in used]
             quarantined, temps = self.blobs.quarantined(), self.blobs.leftovers()
             freed = sum(self.blobs.delete(blob_id) for blob_id in orphans)

@@ -125,3 +125,6 @@ def drop_blobs(backend: Backend, tenant_id: str, sessions: Sequence[str]) -> Non
             record = backend.index.session(tenant_id, name)
             if record is not None:
                 backend.index.save_session(tenant_id, dataclasses.replace(record, blob=None))
+        for use in backend.index.blobs():
+            if use.tenant == tenant_id and use.session in sessions and use.n is not None:
+                backend.index.save_cache(tenant_id, use.session, use.n, None, None)

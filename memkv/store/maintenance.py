@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from memkv.errors import DamagedBlob, DamagedStore, NotFound, StorageFull, StoreBusy
 from memkv.store.backend import Backend
-from memkv.store.records import BlobRef, Event, GcReport, Problem, SessionRecord
+from memkv.store.records import BlobRef, BlobUse, Event, GcReport, Problem, SessionRecord
 
 Progress = Callable[[int, int], None]  # bytes hashed so far, bytes in all
 OPEN_IT = "Open the session: memkv rebuilds its cache from the text, which is safe."
@@ -21,7 +21,7 @@ def verify(backend: Backend, progress: Progress | None = None, timeout: float = 
     try:
         problems += check_blobs(backend, progress)
         with backend.blobs.alone(timeout):
-            used = {ref.id for _, _, ref in backend.index.blobs()}
+            used = {use.ref.id for use in backend.index.blobs()}
             found = {blob_id: size for blob_id, size in backend.blobs.stored().items() if blob_id not in used}
             groups = {
                 "orphan_blob": found,
@@ -38,29 +38,33 @@ def verify(backend: Backend, progress: Progress | None = None, timeout: float = 
 
 
 def check_blobs(backend: Backend, progress: Progress | None) -> list[Problem]:
-    """Every blob that a session refers to."""
+    """Every blob that something refers to."""
     problems: list[Problem] = []
     referenced = backend.index.blobs()
     keys = {tenant.id: tenant.key for tenant in backend.index.tenants()}
-    total, done = sum(ref.length for _, _, ref in referenced), 0
-    for tenant_id, session, ref in referenced:
+    total, done = sum(use.ref.length for use in referenced), 0
+    for use in referenced:
         try:
-            if tenant_id in keys:  # else forgotten while we looked
-                backend.blobs.check(keys[tenant_id], ref)
+            if use.tenant in keys:  # else forgotten while we looked
+                backend.blobs.check(keys[use.tenant], use.ref)
         except (NotFound, DamagedBlob) as error:
-            if still_has(backend, tenant_id, session, ref):  # else a writer replaced it while we looked
+            if still_has(backend, use):  # else a writer replaced it while we looked
                 kind = "missing_blob" if isinstance(error, NotFound) else "damaged_blob"
-                problems.append(Problem(kind, f"tenant {tenant_id}, session {session}", error.message, OPEN_IT))
-        done += ref.length
+                problems.append(Problem(kind, use.where, error.message, OPEN_IT))
+        done += use.ref.length
         if progress is not None:
             progress(done, total)
     return problems
 
 
-def still_has(backend: Backend, tenant_id: str, session: str, ref: BlobRef) -> bool:
-    """Whether the session still refers to the blob."""
-    record = backend.index.session(tenant_id, session)
-    return record is not None and record.blob == ref
+def still_has(backend: Backend, use: BlobUse) -> bool:
+    """Whether that session or memory still refers to the blob."""
+    holder = (
+        backend.index.session(use.tenant, use.session)
+        if use.n is None
+        else backend.index.derived(use.tenant, use.session, use.n)
+    )
+    return holder is not None and holder.blob == use.ref
 
 
 def gc(backend: Backend, timeout: float = 10.0) -> GcReport:
@@ -115,27 +119,32 @@ def delete_if_at(backend: Backend, tenant_id: str, name: str, head: int) -> bool
 
 
 def drop_missing(backend: Backend) -> int:
-    """Sessions whose blob is gone from the disk stop referring to it."""
+    """What refers to a blob that is gone from the disk stops doing so."""
     stored, lost = backend.blobs.stored(), 0
-    for tenant_id, session, ref in backend.index.blobs():
-        if ref.id not in stored and still_has(backend, tenant_id, session, ref):
+    for use in backend.index.blobs():
+        if use.ref.id not in stored and still_has(backend, use):
             try:
-                backend.blobs.check(backend.tenant(tenant_id).key, ref)  # written after we listed the folder?
+                backend.blobs.check(backend.tenant(use.tenant).key, use.ref)  # written after we listed the folder?
             except DamagedBlob:
-                continue  # there, but not sound: for `verify` to tell and for the session to quarantine
+                continue  # there, but not sound: for `verify` to tell and for its reader to quarantine
             except NotFound:
-                lost += drop_blob(backend, tenant_id, ref, "missing")
+                lost += drop_blob(backend, use.tenant, use.ref, "missing")
     return lost
 
 
 def drop_blob(backend: Backend, tenant_id: str, ref: BlobRef, reason: str) -> int:
-    """Every session of the tenant that refers to the blob goes on without; the event says why. How many there were."""
+    """Whatever of the tenant refers to the blob goes on without; events say why. How many references there were."""
     with backend.index.transaction():
-        names = [name for owner, name, other in backend.index.blobs() if owner == tenant_id and other == ref]
-        for name in names:
-            record = backend.session(tenant_id, name)
-            event = Event(name, record.next_seq, "quarantined", time.time(), {"blob": ref.id, "reason": reason})
-            after: SessionRecord = dataclasses.replace(record, blob=None, next_seq=record.next_seq + 1)
+        uses = [use for use in backend.index.blobs() if use.tenant == tenant_id and use.ref == ref]
+        for use in uses:
+            record = backend.session(tenant_id, use.session)
+            data = {"blob": ref.id, "reason": reason} | ({} if use.n is None else {"memory": use.n})
+            event = Event(use.session, record.next_seq, "quarantined", time.time(), data)
+            after: SessionRecord = dataclasses.replace(record, next_seq=record.next_seq + 1)
+            if use.n is None:
+                after = dataclasses.replace(after, blob=None)
+            else:
+                backend.index.save_cache(tenant_id, use.session, use.n, None, None)
             backend.index.save_session(tenant_id, after)
-            backend.index.add_events(tenant_id, name, [event])
-    return len(names)
+            backend.index.add_events(tenant_id, use.session, [event])
+    return len(uses)

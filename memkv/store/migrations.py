@@ -43,6 +43,17 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         INSERT INTO counters VALUES ('scrub', 0);
         """,
     ),
+    (
+        "caches and vectors of segments",
+        # Derived from a memory's text and gone with it; both can be made again, so that either may be missing.
+        """
+        CREATE TABLE segments (
+            memory INTEGER PRIMARY KEY REFERENCES memories(id) ON DELETE CASCADE,
+            blob TEXT, blob_length INTEGER, fingerprint TEXT, embedder TEXT, digest BLOB NOT NULL, vector BLOB
+        ) STRICT;
+        CREATE INDEX segments_blob ON segments(blob) WHERE blob IS NOT NULL;
+        """,
+    ),
 )
 
 

@@ -6,12 +6,24 @@ The rules of a commit, a forget, a quota are written once, above these protocols
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from memkv.store.blob_source import Take, Taken
-from memkv.store.records import BlobRef, Buffer, Event, Memory, Problem, SessionInfo, SessionRecord, Tenant, Usage
+from memkv.store.records import (
+    BlobRef,
+    BlobUse,
+    Buffer,
+    Derived,
+    Event,
+    Memory,
+    Problem,
+    SessionInfo,
+    SessionRecord,
+    Tenant,
+    Usage,
+)
 
 
 class BlobStore(Protocol):
@@ -122,11 +134,28 @@ class Index(Protocol):
     def events(self, tenant_id: str, session: str, kind: str | None) -> list[Event]:
         """The session's log in order."""
 
-    def blobs(self) -> list[tuple[str, str, BlobRef]]:
-        """(tenant, session, blob) for every session that has a blob."""
+    def save_cache(
+        self, tenant_id: str, session: str, n: int, ref: BlobRef | None, fingerprint: Mapping[str, str] | None
+    ) -> None:
+        """The cache made from a memory, or that there is none. Raises NotFound where the memory is gone."""
+
+    def save_vectors(self, tenant_id: str, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
+        """(session, number, vector) of memories, made by `embedder`. Raises NotFound where a memory is gone."""
+
+    def derived(self, tenant_id: str, session: str, n: int) -> Derived | None:
+        """What was made from a memory, its vector left out."""
+
+    def all_derived(self, tenant_id: str, kind: str) -> list[Derived]:
+        """For every memory of `kind`, by session and number, what was made from it; vectors are left out."""
+
+    def vectors(self, tenant_id: str, embedder: str) -> Iterator[tuple[str, int, bytes]]:
+        """(session, number, vector) of everything that `embedder` made, by session and number."""
+
+    def blobs(self) -> list[BlobUse]:
+        """Every reference to a blob."""
 
     def uses_blob(self, blob_id: str) -> bool:
-        """Whether any session refers to the blob."""
+        """Whether anything refers to the blob."""
 
     def check(self) -> list[Problem]:
         """Damage inside the index itself."""

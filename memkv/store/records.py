@@ -100,6 +100,37 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """What was made from the text of memory `n`: a cache, a vector, or both.
+
+    `fingerprint` says which model the cache `blob` belongs to, `embedder` which model its vector comes from. What is
+    None was not made, or was taken out of use.
+    """
+
+    session: str
+    n: int
+    blob: BlobRef | None = None
+    fingerprint: Mapping[str, str] | None = None
+    embedder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobUse:
+    """Who refers to a blob: a session, or one of its memories (`n`)."""
+
+    tenant: str
+    session: str
+    n: int | None
+    ref: BlobRef
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        memory = "" if self.n is None else f", memory {self.n}"
+        return f"tenant {self.tenant}, session {self.session}{memory}"
+
+
+@dataclass(frozen=True, slots=True)
 class SessionInfo:
     """One line of a listing of sessions; sizes in bytes."""
 
@@ -118,17 +149,18 @@ class SessionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Bytes a tenant uses: memory texts, JSON records (events, data of memories), token ids, KV blobs."""
+    """Bytes a tenant uses: memory texts, JSON records (events, data of memories), token ids, KV blobs, vectors."""
 
     text: int
     records: int
     tokens: int
     blobs: int
+    vectors: int
 
     @property
     def total(self) -> int:
         """The bytes that count against the quota."""
-        return self.text + self.records + self.tokens + self.blobs
+        return self.text + self.records + self.tokens + self.blobs + self.vectors
 
 
 @dataclass(frozen=True, slots=True)

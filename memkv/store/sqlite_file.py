@@ -92,10 +92,10 @@ class SqliteFile:
         with self._turn, self._named_errors():
             return self._db.execute(sql, bindings).fetchall()
 
-    def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
+    def stream(self, sql: str, bindings: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of one statement, one at a time: for walks over everything that must not fill the memory."""
         with self._turn, self._named_errors():
-            yield from self._db.execute(sql)
+            yield from self._db.execute(sql, bindings)
 
     def row(self, sql: str, bindings: tuple[Any, ...] | dict[str, Any] = ()) -> tuple[Any, ...] | None:
         """The first row."""

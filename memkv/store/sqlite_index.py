@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from memkv.errors import DamagedStore
+from memkv.errors import DamagedStore, NotFound
 from memkv.store.file_lock import FileLock
 from memkv.store.names import from_json, to_json
-from memkv.store.records import BlobRef, Event, Memory, Problem, SessionInfo, SessionRecord, Tenant, Usage
+from memkv.store.records import (
+    BlobRef,
+    BlobUse,
+    Derived,
+    Event,
+    Memory,
+    Problem,
+    SessionInfo,
+    SessionRecord,
+    Tenant,
+    Usage,
+)
 from memkv.store.row_checks import check_rows, digest
 from memkv.store.sqlite_file import RECOVER, SqliteFile
 
 SESSION_ID = "(SELECT id FROM sessions WHERE tenant = ? AND name = ?)"
+DERIVED = "FROM sessions s JOIN memories m ON m.session = s.id JOIN segments d ON d.memory = m.id"
+COLUMNS = ("blob", "blob_length", "fingerprint", "embedder", "vector")
+MADE = "s.name, m.n, d.blob, d.blob_length, d.fingerprint, d.embedder"
 MEMORY = "s.name, m.n, m.kind, m.role, m.text, m.created, m.sources, m.data"
 
 
@@ -64,7 +78,12 @@ class SqliteIndex:
             " FROM sessions WHERE tenant = ?",
             (tenant_id,),
         )
-        return Usage(*(int(count) for count in row or (0, 0, 0, 0)))
+        made = self.file.row(
+            f"SELECT total(d.blob_length), total(length(d.vector)) {DERIVED} WHERE s.tenant = ?", (tenant_id,)
+        )
+        text, records, tokens, blobs = (int(count) for count in row or (0, 0, 0, 0))
+        caches, vectors = (int(count) for count in made or (0, 0))
+        return Usage(text, records, tokens, blobs + caches, vectors)
 
     def sessions(self, tenant_id: str) -> list[SessionInfo]:
         """See `Index`."""
@@ -188,14 +207,69 @@ class SqliteIndex:
         )
         return [Event(session, seq, kind, created, from_json(data)) for seq, kind, created, data in rows]
 
-    def blobs(self) -> list[tuple[str, str, BlobRef]]:
+    def save_cache(
+        self, tenant_id: str, session: str, n: int, ref: BlobRef | None, fingerprint: Mapping[str, str] | None
+    ) -> None:
         """See `Index`."""
-        rows = self.file.rows("SELECT tenant, name, blob, blob_length FROM sessions WHERE blob IS NOT NULL")
-        return [(tenant, name, BlobRef(blob, length)) for tenant, name, blob, length in rows]
+        made_for = None if fingerprint is None else to_json(fingerprint, "The fingerprint")
+        cache = {"blob": ref and ref.id, "blob_length": ref and ref.length, "fingerprint": made_for}
+        self._save_derived(tenant_id, session, n, cache)
+
+    def save_vectors(self, tenant_id: str, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
+        """See `Index`."""
+        for session, n, vector in vectors:
+            self._save_derived(tenant_id, session, n, {"embedder": embedder, "vector": vector})
+
+    def _save_derived(self, tenant_id: str, session: str, n: int, changes: Mapping[str, Any]) -> None:
+        """Change some columns of what was made from a memory."""
+        where = f"m.session = {SESSION_ID} AND m.n = ?"
+        row = self.file.row(
+            f"SELECT m.id, {', '.join(COLUMNS)} FROM memories m LEFT JOIN segments d ON d.memory = m.id WHERE {where}",
+            (tenant_id, session, n),
+        )
+        if row is None:
+            raise NotFound(f"No memory {session}/{n}", "It was forgotten meanwhile.")
+        columns = {**dict(zip(COLUMNS, row[1:], strict=True)), **changes}
+        self.file.write(
+            f"INSERT OR REPLACE INTO segments (memory, {', '.join(COLUMNS)}, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (row[0], *columns.values(), digest(*columns.values())),
+        )
+
+    def derived(self, tenant_id: str, session: str, n: int) -> Derived | None:
+        """See `Index`."""
+        row = self.file.row(
+            f"SELECT {MADE} {DERIVED} WHERE s.tenant = ? AND s.name = ? AND m.n = ?", (tenant_id, session, n)
+        )
+        return None if row is None else to_derived(row)
+
+    def all_derived(self, tenant_id: str, kind: str) -> list[Derived]:
+        """See `Index`."""
+        found = DERIVED.replace("JOIN segments", "LEFT JOIN segments")
+        rows = self.file.rows(
+            f"SELECT {MADE} {found} WHERE s.tenant = ? AND m.kind = ? ORDER BY s.name, m.n", (tenant_id, kind)
+        )
+        return [to_derived(row) for row in rows]
+
+    def vectors(self, tenant_id: str, embedder: str) -> Iterator[tuple[str, int, bytes]]:
+        """See `Index`."""
+        yield from self.file.stream(
+            f"SELECT s.name, m.n, d.vector {DERIVED} WHERE s.tenant = ? AND d.embedder = ? AND d.vector IS NOT NULL"
+            " ORDER BY s.name, m.n",
+            (tenant_id, embedder),
+        )
+
+    def blobs(self) -> list[BlobUse]:
+        """See `Index`."""
+        rows = self.file.rows(
+            "SELECT tenant, name, NULL, blob, blob_length FROM sessions WHERE blob IS NOT NULL"
+            f" UNION ALL SELECT s.tenant, s.name, m.n, d.blob, d.blob_length {DERIVED} WHERE d.blob IS NOT NULL"
+        )
+        return [BlobUse(tenant, name, n, BlobRef(blob, length)) for tenant, name, n, blob, length in rows]
 
     def uses_blob(self, blob_id: str) -> bool:
         """See `Index`."""
-        return self.file.row("SELECT 1 FROM sessions WHERE blob = ?", (blob_id,)) is not None
+        sql = "SELECT 1 FROM sessions WHERE blob = ?1 UNION ALL SELECT 1 FROM segments WHERE blob = ?1"
+        return self.file.row(sql, (blob_id,)) is not None
 
     def check(self) -> list[Problem]:
         """See `Index`."""
@@ -239,3 +313,10 @@ def to_memory(row: tuple[Any, ...]) -> Memory:
     name, n, kind, role, text, created, sources, data = row
     numbers = tuple(from_json(sources)) if sources else ()
     return Memory(name, n, kind, role, text, created, numbers, from_json(data) if data else {})
+
+
+def to_derived(row: tuple[Any, ...]) -> Derived:
+    """A row of the columns `MADE`."""
+    name, n, blob, length, fingerprint, embedder = row
+    ref = None if blob is None else BlobRef(blob, length)
+    return Derived(name, n, ref, None if fingerprint is None else from_json(fingerprint), embedder)

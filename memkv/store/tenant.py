@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,19 @@ from memkv.store.backend import Backend
 from memkv.store.blob_source import Take, Taken, whole
 from memkv.store.commit import Turn, commit
 from memkv.store.names import check_name, to_json
-from memkv.store.records import Buffer, Event, Memory, NewEvent, NewMemory, SessionInfo, SessionRecord, Tenant, Usage
+from memkv.store.records import (
+    BlobRef,
+    Buffer,
+    Derived,
+    Event,
+    Memory,
+    NewEvent,
+    NewMemory,
+    SessionInfo,
+    SessionRecord,
+    Tenant,
+    Usage,
+)
 
 PAGE = 1000
 
@@ -148,6 +160,61 @@ class TenantStore:
             return
         maintenance.drop_blob(self._backend, self.id, ref, reason)
         self._backend.blobs.quarantine(ref.id)
+
+    def keep_cache(self, session: str, n: int, cache: Sequence[Buffer], fingerprint: Mapping[str, str]) -> None:
+        """Store a cache that was made from memory `n`, in the place of an earlier one; it goes with the memory.
+
+        Raises:
+            NotFound: no such memory.
+            QuotaExceeded, StorageFull: no room.
+        """
+        key = self.limits.key
+        ref: BlobRef | None = None
+        try:
+            with self._backend.blobs.writing():  # no gc between the blob and the reference to it
+                ref = self._backend.blobs.put(key, cache)
+                with self._backend.growing(self.id):
+                    before = self._backend.index.derived(self.id, session, n)
+                    self._backend.index.save_cache(self.id, session, n, ref, fingerprint)
+        except BaseException:
+            self._backend.discard(ref)
+            raise
+        self._backend.discard(before.blob if before is not None and before.blob != ref else None)
+
+    def take_cache(self, session: str, n: int, take: Take[Taken]) -> Taken:
+        """What `take(fill, length)` makes of the cache of memory `n`, once its bytes are verified.
+
+        Raises:
+            NotFound: no such memory, or it has no cache.
+            DamagedBlob: it failed a check; it is in quarantine now and can be made again from the text.
+        """
+        found = self._backend.index.derived(self.id, session, n)
+        if found is None or found.blob is None:
+            raise NotFound(f"No cache of memory {session}/{n}", "Make it again from the text.")
+        try:
+            return self._backend.blobs.read(self.limits.key, found.blob, take)
+        except (DamagedBlob, NotFound) as error:
+            maintenance.drop_blob(self._backend, self.id, found.blob, error.message)
+            self._backend.blobs.quarantine(found.blob.id)
+            raise DamagedBlob(error.message, "Make it again from the text.") from error
+
+    def keep_vectors(self, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
+        """Store (session, number, vector) of memories, in the place of earlier ones; they go with the memories.
+
+        Raises:
+            NotFound: no such memory.
+            QuotaExceeded, StorageFull: no room.
+        """
+        with self._backend.growing(self.id):
+            self._backend.index.save_vectors(self.id, embedder, vectors)
+
+    def vectors(self, embedder: str) -> Iterator[tuple[str, int, bytes]]:
+        """(session, number, vector) of everything that `embedder` made, by session and number."""
+        return self._backend.index.vectors(self.id, embedder)
+
+    def made_from(self, kind: str) -> list[Derived]:
+        """For every memory of `kind`, by session and number, what was made from it, or that nothing was."""
+        return self._backend.index.all_derived(self.id, kind)
 
     def memories(
         self, session: str | None = None, kind: str | None = None, limit: int | None = None, offset: int = 0
