@@ -17,6 +17,7 @@ from memkv.store.records import Event
 
 Result = TypeVar("Result")
 WAIT_SECONDS = 10.0
+RECALLED, OF = "recalled", "of"  # kind of a memory that was brought back from another session, and where from
 
 
 def derived_from(n: int, sources: Mapping[int, Iterable[int]]) -> set[int]:
@@ -48,37 +49,69 @@ def context_without(context: Sequence[int], gone: set[int], sources: Mapping[int
 
 def forget_memory(backend: Backend, tenant_id: str, session: str, n: int) -> tuple[int, ...]:
     """Delete memory `n` and its derivatives; their numbers. See `TenantStore.forget_memory`."""
+    touched: list[str] = [session]
 
     def delete() -> tuple[int, ...]:
         with backend.index.transaction():
-            record = backend.session(tenant_id, session)
-            sources = backend.index.sources(tenant_id, session)
-            if n not in sources:
+            if n not in backend.index.sources(tenant_id, session):
+                backend.session(tenant_id, session)
                 raise NotFound(f"No memory {session}/{n}", f"`memkv memory ls {session}` lists what there is.")
-            gone = derived_from(n, sources)
-            now = time.time()
-            forgot = Event(session, record.next_seq, "forgot", now, {"memory": n, "derived": sorted(gone - {n})})
-            backend.index.delete_memories(tenant_id, session, gone)
-            backend.index.add_events(tenant_id, session, [forgot])
-            after = dataclasses.replace(
-                record, head=record.head + 1, next_seq=record.next_seq + 1, updated=now, tokens=b"", blob=None,
-                fingerprint=None, context=context_without(record.context, gone, sources),
-            )  # fmt: skip
-            backend.index.save_session(tenant_id, after)
-        return tuple(sorted(gone))
+            own = derived_from(n, backend.index.sources(tenant_id, session))
+            gone = gone_with(backend, tenant_id, session, own)
+            touched[:] = gone
+            for name, numbers in gone.items():
+                take_out(backend, tenant_id, name, numbers, n if name == session else None)
+        return tuple(sorted(gone[session]))
 
-    return erase(backend, tenant_id, [session], delete)
+    return erase(backend, tenant_id, touched, delete)
+
+
+def gone_with(backend: Backend, tenant_id: str, session: str, numbers: Iterable[int]) -> dict[str, set[int]]:
+    """Session -> what goes with memories of `session`: themselves, and where they were brought back, all made of it."""
+    back = backend.index.memories(tenant_id, None, RECALLED, None, -1, 0)
+    gone = {session: set(numbers)}
+    found = True
+    while found:
+        addresses = {f"{name}/{number}" for name, each in gone.items() for number in each}
+        new = [m for m in back if m.data.get(OF) in addresses and m.n not in gone.get(m.session, ())]
+        for memory in new:
+            sources = backend.index.sources(tenant_id, memory.session)
+            gone.setdefault(memory.session, set()).update(derived_from(memory.n, sources))
+        found = bool(new)
+    return gone
+
+
+def take_out(backend: Backend, tenant_id: str, session: str, gone: set[int], n: int | None) -> None:
+    """Delete memories of a session, with the cache and the tokens that were made of them; `n` is what was asked for."""
+    record = backend.session(tenant_id, session)
+    sources = backend.index.sources(tenant_id, session)
+    now = time.time()
+    what = {"derived": sorted(gone)} if n is None else {"memory": n, "derived": sorted(gone - {n})}
+    forgot = Event(session, record.next_seq, "forgot", now, what)
+    backend.index.delete_memories(tenant_id, session, gone)
+    backend.index.add_events(tenant_id, session, [forgot])
+    after = dataclasses.replace(
+        record, head=record.head + 1, next_seq=record.next_seq + 1, updated=now, tokens=b"", blob=None,
+        fingerprint=None, context=context_without(record.context, gone, sources),
+    )  # fmt: skip
+    backend.index.save_session(tenant_id, after)
 
 
 def forget_session(backend: Backend, tenant_id: str, session: str) -> None:
-    """Delete a whole session."""
+    """Delete a whole session, and what was brought back from it into others."""
+    touched: list[str] = [session]
 
     def delete() -> None:
         with backend.index.transaction():
             backend.session(tenant_id, session)
+            gone = gone_with(backend, tenant_id, session, backend.index.sources(tenant_id, session))
+            touched[:] = gone
+            for name, numbers in gone.items():
+                if name != session:
+                    take_out(backend, tenant_id, name, numbers, None)
             backend.index.delete_session(tenant_id, session)
 
-    erase(backend, tenant_id, [session], delete)
+    erase(backend, tenant_id, touched, delete)
 
 
 def forget_tenant(backend: Backend, tenant_id: str) -> None:

@@ -154,3 +154,32 @@ def test_what_is_derived_and_what_takes_its_place():
     assert context_without([5, 6, 7], {1, 4, 5}, sources) == (2, 3, 6, 7)
     assert context_without([5, 3], {1, 4, 5}, sources) == (2, 3)  # 3 keeps its own place
     assert context_without([6, 1], {1, 4, 5}, sources) == (6,)
+
+
+@pytest.mark.parametrize("whole_session", [False, True])
+def test_what_was_brought_back_into_other_sessions_goes_too(folder, store, ada, helpers, whole_session):
+    helpers.turn(ada, "old", "SECRET-PLAN")
+    record = helpers.turn(ada, "new", "hello")
+    ada.commit(
+        "new",
+        record.head,
+        memories=[
+            NewMemory("", kind="recalled", data={"of": "old/1"}),
+            NewMemory("SECRET-PLAN in short", kind="summary", sources=(2,)),
+            NewMemory("goodbye", role="user"),
+        ],
+        context=(1, 2, 3, 4),
+        tokens=b"",
+        fingerprint={"weights": "w"},
+        blob=[b"SECRET-PLAN as cache"],
+    )
+    helpers.turn(ada, "third", "untouched")
+    if whole_session:
+        ada.forget_session("old")
+    else:
+        assert ada.forget_memory("old", 1) == (1,)
+    after = ada.session("new")
+    assert after.context == (1, 4) and after.blob is None and [m.n for m in ada.memories("new")] == [1, 4]
+    assert ada.events("new", "forgot")[-1].data == {"derived": [2, 3]}
+    assert ada.session("third").blob is not None
+    assert helpers.files_with(folder, b"SECRET-PLAN") == [] and store.verify() == []
