@@ -5,7 +5,6 @@ from memkv.store.names import parse_address
 from memkv.store.protocols import BlobStore, Index
 from memkv.store.records import (
     BlobRef,
-    Derived,
     Event,
     GcReport,
     Memory,
@@ -14,6 +13,7 @@ from memkv.store.records import (
     Problem,
     SessionInfo,
     SessionRecord,
+    StoredSegment,
     Tenant,
     Usage,
 )
@@ -22,7 +22,6 @@ from memkv.store.tenant import TenantStore
 __all__ = [
     "BlobRef",
     "BlobStore",
-    "Derived",
     "Event",
     "GcReport",
     "Index",
@@ -33,6 +32,7 @@ __all__ = [
     "Problem",
     "SessionInfo",
     "SessionRecord",
+    "StoredSegment",
     "Tenant",
     "TenantStore",
     "Usage",

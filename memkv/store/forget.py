@@ -13,11 +13,14 @@ from typing import TypeVar
 
 from memkv.errors import ForgetPending, NotFound, StorageFull, StoreBusy
 from memkv.store.backend import Backend
+from memkv.store.maintenance import drop_cache
 from memkv.store.records import Event
 
 Result = TypeVar("Result")
 WAIT_SECONDS = 10.0
-RECALLED, OF = "recalled", "of"  # kind of a memory that was brought back from another session, and where from
+# Kind of a memory that was brought back from another session, and where its data say from where: a segment's session,
+# first and last memory.
+RECALLED, OF = "recalled", "of"
 
 
 def derived_from(n: int, sources: Mapping[int, Iterable[int]]) -> set[int]:
@@ -72,8 +75,13 @@ def gone_with(backend: Backend, tenant_id: str, session: str, numbers: Iterable[
     gone = {session: set(numbers)}
     found = True
     while found:
-        addresses = {f"{name}/{number}" for name, each in gone.items() for number in each}
-        new = [m for m in back if m.data.get(OF) in addresses and m.n not in gone.get(m.session, ())]
+        new = [
+            memory
+            for memory in back
+            if (of := memory.data.get(OF)) is not None
+            and any(of["first"] <= number <= of["last"] for number in gone.get(of["session"], ()))
+            and memory.n not in gone.get(memory.session, ())
+        ]
         for memory in new:
             sources = backend.index.sources(tenant_id, memory.session)
             gone.setdefault(memory.session, set()).update(derived_from(memory.n, sources))
@@ -159,5 +167,5 @@ def drop_blobs(backend: Backend, tenant_id: str, sessions: Sequence[str]) -> Non
             if record is not None:
                 backend.index.save_session(tenant_id, dataclasses.replace(record, blob=None))
         for use in backend.index.blobs():
-            if use.tenant == tenant_id and use.session in sessions and use.n is not None:
-                backend.index.save_cache(tenant_id, use.session, use.n, None, None)
+            if use.tenant == tenant_id and use.session in sessions:
+                drop_cache(backend, use)

@@ -58,11 +58,11 @@ def check_blobs(backend: Backend, progress: Progress | None) -> list[Problem]:
 
 
 def still_has(backend: Backend, use: BlobUse) -> bool:
-    """Whether that session or memory still refers to the blob."""
+    """Whether that session or segment still refers to the blob."""
     holder = (
         backend.index.session(use.tenant, use.session)
-        if use.n is None
-        else backend.index.derived(use.tenant, use.session, use.n)
+        if use.first is None
+        else backend.index.segment(use.tenant, use.session, use.first)
     )
     return holder is not None and holder.blob == use.ref
 
@@ -138,13 +138,20 @@ def drop_blob(backend: Backend, tenant_id: str, ref: BlobRef, reason: str) -> in
         uses = [use for use in backend.index.blobs() if use.tenant == tenant_id and use.ref == ref]
         for use in uses:
             record = backend.session(tenant_id, use.session)
-            data = {"blob": ref.id, "reason": reason} | ({} if use.n is None else {"memory": use.n})
+            data = {"blob": ref.id, "reason": reason} | ({} if use.first is None else {"segment": use.first})
             event = Event(use.session, record.next_seq, "quarantined", time.time(), data)
             after: SessionRecord = dataclasses.replace(record, next_seq=record.next_seq + 1)
-            if use.n is None:
+            if use.first is None:
                 after = dataclasses.replace(after, blob=None)
             else:
-                backend.index.save_cache(tenant_id, use.session, use.n, None, None)
+                drop_cache(backend, use)
             backend.index.save_session(tenant_id, after)
             backend.index.add_events(tenant_id, use.session, [event])
     return len(uses)
+
+
+def drop_cache(backend: Backend, use: BlobUse) -> None:
+    """A segment goes on without its cache, inside a transaction; gone already is fine."""
+    segment = None if use.first is None else backend.index.segment(use.tenant, use.session, use.first)
+    if segment is not None:
+        backend.index.save_segment(use.tenant, dataclasses.replace(segment, blob=None, fingerprint=None))

@@ -44,14 +44,20 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
     (
-        "caches and vectors of segments",
-        # Derived from a memory's text and gone with it; both can be made again, so that either may be missing.
+        "segments",
+        # A stretch of messages with what was made from them, gone with any of them. Cache and vector can be made again
+        # from the text, so either may be missing.
         """
         CREATE TABLE segments (
-            memory INTEGER PRIMARY KEY REFERENCES memories(id) ON DELETE CASCADE,
-            blob TEXT, blob_length INTEGER, fingerprint TEXT, embedder TEXT, digest BLOB NOT NULL, vector BLOB
+            id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES sessions(id) ON DELETE CASCADE,
+            first INTEGER NOT NULL, last INTEGER NOT NULL, created REAL NOT NULL,
+            blob TEXT, blob_length INTEGER, fingerprint TEXT, embedder TEXT, digest BLOB NOT NULL, vector BLOB,
+            UNIQUE (session, first)
         ) STRICT;
         CREATE INDEX segments_blob ON segments(blob) WHERE blob IS NOT NULL;
+        CREATE TRIGGER forget_segments AFTER DELETE ON memories BEGIN
+            DELETE FROM segments WHERE session = OLD.session AND OLD.n BETWEEN first AND last;
+        END;
         """,
     ),
 )

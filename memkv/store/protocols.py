@@ -15,12 +15,12 @@ from memkv.store.records import (
     BlobRef,
     BlobUse,
     Buffer,
-    Derived,
     Event,
     Memory,
     Problem,
     SessionInfo,
     SessionRecord,
+    StoredSegment,
     Tenant,
     Usage,
 )
@@ -134,22 +134,20 @@ class Index(Protocol):
     def events(self, tenant_id: str, session: str, kind: str | None) -> list[Event]:
         """The session's log in order."""
 
-    def save_cache(
-        self, tenant_id: str, session: str, n: int, ref: BlobRef | None, fingerprint: Mapping[str, str] | None
-    ) -> None:
-        """The cache made from a memory, or that there is none. Raises NotFound where the memory is gone."""
+    def save_segment(self, tenant_id: str, segment: StoredSegment) -> None:
+        """Insert a segment, or update its cache. Raises NotFound where one of its memories is gone."""
 
     def save_vectors(self, tenant_id: str, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
-        """(session, number, vector) of memories, made by `embedder`. Raises NotFound where a memory is gone."""
+        """(session, first memory, vector) of segments, made by `embedder`. Raises NotFound where one is gone."""
 
-    def derived(self, tenant_id: str, session: str, n: int) -> Derived | None:
-        """What was made from a memory, its vector left out."""
+    def segment(self, tenant_id: str, session: str, first: int) -> StoredSegment | None:
+        """One segment."""
 
-    def all_derived(self, tenant_id: str, kind: str) -> list[Derived]:
-        """For every memory of `kind`, by session and number, what was made from it; vectors are left out."""
+    def segments(self, tenant_id: str) -> list[StoredSegment]:
+        """All segments, by session and number."""
 
     def vectors(self, tenant_id: str, embedder: str) -> Iterator[tuple[str, int, bytes]]:
-        """(session, number, vector) of everything that `embedder` made, by session and number."""
+        """(session, first memory, vector) of every segment that `embedder` has seen, by session and number."""
 
     def blobs(self) -> list[BlobUse]:
         """Every reference to a blob."""

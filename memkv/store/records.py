@@ -100,34 +100,41 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Derived:
-    """What was made from the text of memory `n`: a cache, a vector, or both.
+class StoredSegment:
+    """A stretch of a session, from memory `first` to memory `last`, and what was made from its text.
 
     `fingerprint` says which model the cache `blob` belongs to, `embedder` which model its vector comes from. What is
     None was not made, or was taken out of use.
     """
 
     session: str
-    n: int
+    first: int
+    last: int
+    created: float
     blob: BlobRef | None = None
     fingerprint: Mapping[str, str] | None = None
     embedder: str | None = None
 
+    @property
+    def address(self) -> str:
+        """`SESSION/FIRST-LAST`."""
+        return f"{self.session}/{self.first}-{self.last}"
+
 
 @dataclass(frozen=True, slots=True)
 class BlobUse:
-    """Who refers to a blob: a session, or one of its memories (`n`)."""
+    """Who refers to a blob: a session, or its segment that begins with memory `first`."""
 
     tenant: str
     session: str
-    n: int | None
+    first: int | None
     ref: BlobRef
 
     @property
     def where(self) -> str:
         """For messages."""
-        memory = "" if self.n is None else f", memory {self.n}"
-        return f"tenant {self.tenant}, session {self.session}{memory}"
+        segment = "" if self.first is None else f", segment {self.first}"
+        return f"tenant {self.tenant}, session {self.session}{segment}"
 
 
 @dataclass(frozen=True, slots=True)

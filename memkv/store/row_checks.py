@@ -25,9 +25,8 @@ DIGESTS = {
     "session": f"SELECT tenant, name, 'session record', tenant, name, {SESSION}, digest FROM sessions",
     "memory": "SELECT s.tenant, s.name, 'memory ' || m.n, m.n, m.kind, m.role, m.created, m.sources, m.data, m.text,"
     " m.digest FROM sessions s JOIN memories m ON m.session = s.id",
-    "derived": "SELECT s.tenant, s.name, 'what was made from memory ' || m.n, d.blob, d.blob_length, d.fingerprint,"
-    " d.embedder, d.vector, d.digest"
-    " FROM sessions s JOIN memories m ON m.session = s.id JOIN segments d ON d.memory = m.id",
+    "segment": "SELECT s.tenant, s.name, 'segment ' || g.first, g.first, g.last, g.created, g.blob, g.blob_length,"
+    " g.fingerprint, g.embedder, g.vector, g.digest FROM sessions s JOIN segments g ON g.session = s.id",
     "event": "SELECT s.tenant, s.name, 'event ' || e.seq, e.seq, e.kind, e.created, e.data, e.digest"
     " FROM sessions s JOIN events e ON e.session = s.id",
 }

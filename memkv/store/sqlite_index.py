@@ -13,12 +13,12 @@ from memkv.store.names import from_json, to_json
 from memkv.store.records import (
     BlobRef,
     BlobUse,
-    Derived,
     Event,
     Memory,
     Problem,
     SessionInfo,
     SessionRecord,
+    StoredSegment,
     Tenant,
     Usage,
 )
@@ -26,9 +26,9 @@ from memkv.store.row_checks import check_rows, digest
 from memkv.store.sqlite_file import RECOVER, SqliteFile
 
 SESSION_ID = "(SELECT id FROM sessions WHERE tenant = ? AND name = ?)"
-DERIVED = "FROM sessions s JOIN memories m ON m.session = s.id JOIN segments d ON d.memory = m.id"
-COLUMNS = ("blob", "blob_length", "fingerprint", "embedder", "vector")
-MADE = "s.name, m.n, d.blob, d.blob_length, d.fingerprint, d.embedder"
+SEGMENTS = "FROM sessions s JOIN segments g ON g.session = s.id"
+SEGMENT = "s.name, g.first, g.last, g.created, g.blob, g.blob_length, g.fingerprint, g.embedder"
+KEPT = ("first", "last", "created", "blob", "blob_length", "fingerprint", "embedder", "vector")  # in the digest
 MEMORY = "s.name, m.n, m.kind, m.role, m.text, m.created, m.sources, m.data"
 
 
@@ -79,7 +79,7 @@ class SqliteIndex:
             (tenant_id,),
         )
         made = self.file.row(
-            f"SELECT total(d.blob_length), total(length(d.vector)) {DERIVED} WHERE s.tenant = ?", (tenant_id,)
+            f"SELECT total(g.blob_length), total(length(g.vector)) {SEGMENTS} WHERE s.tenant = ?", (tenant_id,)
         )
         text, records, tokens, blobs = (int(count) for count in row or (0, 0, 0, 0))
         caches, vectors = (int(count) for count in made or (0, 0))
@@ -207,54 +207,52 @@ class SqliteIndex:
         )
         return [Event(session, seq, kind, created, from_json(data)) for seq, kind, created, data in rows]
 
-    def save_cache(
-        self, tenant_id: str, session: str, n: int, ref: BlobRef | None, fingerprint: Mapping[str, str] | None
-    ) -> None:
+    def save_segment(self, tenant_id: str, segment: StoredSegment) -> None:
         """See `Index`."""
-        made_for = None if fingerprint is None else to_json(fingerprint, "The fingerprint")
-        cache = {"blob": ref and ref.id, "blob_length": ref and ref.length, "fingerprint": made_for}
-        self._save_derived(tenant_id, session, n, cache)
+        there = f"SELECT count(*) FROM memories WHERE session = {SESSION_ID} AND n BETWEEN ? AND ?"
+        bindings = (tenant_id, segment.session, segment.first, segment.last)
+        if self.file.rows(there, bindings)[0][0] != segment.last - segment.first + 1:
+            raise NotFound(f"Some of {segment.address} is gone", "It was forgotten meanwhile.")
+        blob = segment.blob
+        made_for = None if segment.fingerprint is None else to_json(segment.fingerprint, "The fingerprint")
+        cache = {"blob": blob and blob.id, "blob_length": blob and blob.length, "fingerprint": made_for}
+        row = {"first": segment.first, "last": segment.last, "created": segment.created}
+        self._save_segment(tenant_id, segment.session, segment.first, {**row, **cache})
 
     def save_vectors(self, tenant_id: str, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
         """See `Index`."""
-        for session, n, vector in vectors:
-            self._save_derived(tenant_id, session, n, {"embedder": embedder, "vector": vector})
+        for session, first, vector in vectors:
+            if self.segment(tenant_id, session, first) is None:
+                raise NotFound(f"No segment {session}/{first}", "It was forgotten meanwhile.")
+            self._save_segment(tenant_id, session, first, {"embedder": embedder, "vector": vector})
 
-    def _save_derived(self, tenant_id: str, session: str, n: int, changes: Mapping[str, Any]) -> None:
-        """Change some columns of what was made from a memory."""
-        where = f"m.session = {SESSION_ID} AND m.n = ?"
-        row = self.file.row(
-            f"SELECT m.id, {', '.join(COLUMNS)} FROM memories m LEFT JOIN segments d ON d.memory = m.id WHERE {where}",
-            (tenant_id, session, n),
-        )
-        if row is None:
-            raise NotFound(f"No memory {session}/{n}", "It was forgotten meanwhile.")
-        columns = {**dict(zip(COLUMNS, row[1:], strict=True)), **changes}
+    def _save_segment(self, tenant_id: str, session: str, first: int, changes: Mapping[str, Any]) -> None:
+        """Insert a segment, or change some of its columns."""
+        sql = f"SELECT {', '.join('g.' + name for name in KEPT)} {SEGMENTS} WHERE s.tenant = ? AND s.name = ?"
+        row = self.file.row(f"{sql} AND g.first = ?", (tenant_id, session, first)) or (None,) * len(KEPT)
+        columns = {**dict(zip(KEPT, row, strict=True)), **changes}
         self.file.write(
-            f"INSERT OR REPLACE INTO segments (memory, {', '.join(COLUMNS)}, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (row[0], *columns.values(), digest(*columns.values())),
+            f"INSERT OR REPLACE INTO segments (session, {', '.join(KEPT)}, digest)"
+            f" VALUES ({SESSION_ID}, {', '.join('?' * len(KEPT))}, ?)",
+            (tenant_id, session, *columns.values(), digest(*columns.values())),
         )
 
-    def derived(self, tenant_id: str, session: str, n: int) -> Derived | None:
+    def segment(self, tenant_id: str, session: str, first: int) -> StoredSegment | None:
         """See `Index`."""
-        row = self.file.row(
-            f"SELECT {MADE} {DERIVED} WHERE s.tenant = ? AND s.name = ? AND m.n = ?", (tenant_id, session, n)
-        )
-        return None if row is None else to_derived(row)
+        sql = f"SELECT {SEGMENT} {SEGMENTS} WHERE s.tenant = ? AND s.name = ? AND g.first = ?"
+        row = self.file.row(sql, (tenant_id, session, first))
+        return None if row is None else to_segment(row)
 
-    def all_derived(self, tenant_id: str, kind: str) -> list[Derived]:
+    def segments(self, tenant_id: str) -> list[StoredSegment]:
         """See `Index`."""
-        found = DERIVED.replace("JOIN segments", "LEFT JOIN segments")
-        rows = self.file.rows(
-            f"SELECT {MADE} {found} WHERE s.tenant = ? AND m.kind = ? ORDER BY s.name, m.n", (tenant_id, kind)
-        )
-        return [to_derived(row) for row in rows]
+        rows = self.file.rows(f"SELECT {SEGMENT} {SEGMENTS} WHERE s.tenant = ? ORDER BY s.name, g.first", (tenant_id,))
+        return [to_segment(row) for row in rows]
 
     def vectors(self, tenant_id: str, embedder: str) -> Iterator[tuple[str, int, bytes]]:
         """See `Index`."""
         yield from self.file.stream(
-            f"SELECT s.name, m.n, d.vector {DERIVED} WHERE s.tenant = ? AND d.embedder = ? AND d.vector IS NOT NULL"
-            " ORDER BY s.name, m.n",
+            f"SELECT s.name, g.first, g.vector {SEGMENTS} WHERE s.tenant = ? AND g.embedder = ?"
+            " ORDER BY s.name, g.first",
             (tenant_id, embedder),
         )
 
@@ -262,9 +260,9 @@ class SqliteIndex:
         """See `Index`."""
         rows = self.file.rows(
             "SELECT tenant, name, NULL, blob, blob_length FROM sessions WHERE blob IS NOT NULL"
-            f" UNION ALL SELECT s.tenant, s.name, m.n, d.blob, d.blob_length {DERIVED} WHERE d.blob IS NOT NULL"
+            f" UNION ALL SELECT s.tenant, s.name, g.first, g.blob, g.blob_length {SEGMENTS} WHERE g.blob IS NOT NULL"
         )
-        return [BlobUse(tenant, name, n, BlobRef(blob, length)) for tenant, name, n, blob, length in rows]
+        return [BlobUse(tenant, name, first, BlobRef(blob, length)) for tenant, name, first, blob, length in rows]
 
     def uses_blob(self, blob_id: str) -> bool:
         """See `Index`."""
@@ -315,8 +313,10 @@ def to_memory(row: tuple[Any, ...]) -> Memory:
     return Memory(name, n, kind, role, text, created, numbers, from_json(data) if data else {})
 
 
-def to_derived(row: tuple[Any, ...]) -> Derived:
-    """A row of the columns `MADE`."""
-    name, n, blob, length, fingerprint, embedder = row
+def to_segment(row: tuple[Any, ...]) -> StoredSegment:
+    """A row of the columns `SEGMENT`."""
+    name, first, last, created, blob, length, fingerprint, embedder = row
     ref = None if blob is None else BlobRef(blob, length)
-    return Derived(name, n, ref, None if fingerprint is None else from_json(fingerprint), embedder)
+    return StoredSegment(
+        name, first, last, created, ref, None if fingerprint is None else from_json(fingerprint), embedder
+    )

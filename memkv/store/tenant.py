@@ -17,13 +17,13 @@ from memkv.store.names import check_name, to_json
 from memkv.store.records import (
     BlobRef,
     Buffer,
-    Derived,
     Event,
     Memory,
     NewEvent,
     NewMemory,
     SessionInfo,
     SessionRecord,
+    StoredSegment,
     Tenant,
     Usage,
 )
@@ -161,11 +161,13 @@ class TenantStore:
         maintenance.drop_blob(self._backend, self.id, ref, reason)
         self._backend.blobs.quarantine(ref.id)
 
-    def keep_cache(self, session: str, n: int, cache: Sequence[Buffer], fingerprint: Mapping[str, str]) -> None:
-        """Store a cache that was made from memory `n`, in the place of an earlier one; it goes with the memory.
+    def keep_segment(
+        self, session: str, first: int, last: int, cache: Sequence[Buffer], fingerprint: Mapping[str, str]
+    ) -> None:
+        """Store the cache of a stretch of messages, in the place of an earlier one. It goes with any of the messages.
 
         Raises:
-            NotFound: no such memory.
+            NotFound: one of the messages is gone.
             QuotaExceeded, StorageFull: no room.
         """
         key = self.limits.key
@@ -174,23 +176,24 @@ class TenantStore:
             with self._backend.blobs.writing():  # no gc between the blob and the reference to it
                 ref = self._backend.blobs.put(key, cache)
                 with self._backend.growing(self.id):
-                    before = self._backend.index.derived(self.id, session, n)
-                    self._backend.index.save_cache(self.id, session, n, ref, fingerprint)
+                    before = self._backend.index.segment(self.id, session, first)
+                    made = StoredSegment(session, first, last, time.time(), ref, fingerprint)
+                    self._backend.index.save_segment(self.id, made)
         except BaseException:
             self._backend.discard(ref)
             raise
         self._backend.discard(before.blob if before is not None and before.blob != ref else None)
 
-    def take_cache(self, session: str, n: int, take: Take[Taken]) -> Taken:
-        """What `take(fill, length)` makes of the cache of memory `n`, once its bytes are verified.
+    def take_segment(self, session: str, first: int, take: Take[Taken]) -> Taken:
+        """What `take(fill, length)` makes of a segment's cache, once its bytes are verified.
 
         Raises:
-            NotFound: no such memory, or it has no cache.
+            NotFound: no such segment, or it has no cache.
             DamagedBlob: it failed a check; it is in quarantine now and can be made again from the text.
         """
-        found = self._backend.index.derived(self.id, session, n)
+        found = self._backend.index.segment(self.id, session, first)
         if found is None or found.blob is None:
-            raise NotFound(f"No cache of memory {session}/{n}", "Make it again from the text.")
+            raise NotFound(f"No cache of segment {session}/{first}", "Make it again from the text.")
         try:
             return self._backend.blobs.read(self.limits.key, found.blob, take)
         except (DamagedBlob, NotFound) as error:
@@ -198,23 +201,23 @@ class TenantStore:
             self._backend.blobs.quarantine(found.blob.id)
             raise DamagedBlob(error.message, "Make it again from the text.") from error
 
+    def segments(self) -> list[StoredSegment]:
+        """All segments, by session and number."""
+        return self._backend.index.segments(self.id)
+
     def keep_vectors(self, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
-        """Store (session, number, vector) of memories, in the place of earlier ones; they go with the memories.
+        """Store (session, first memory, vector) of segments, in the place of earlier ones.
 
         Raises:
-            NotFound: no such memory.
+            NotFound: no such segment.
             QuotaExceeded, StorageFull: no room.
         """
         with self._backend.growing(self.id):
             self._backend.index.save_vectors(self.id, embedder, vectors)
 
     def vectors(self, embedder: str) -> Iterator[tuple[str, int, bytes]]:
-        """(session, number, vector) of everything that `embedder` made, by session and number."""
+        """(session, first memory, vector) of every segment that `embedder` has seen, by session and number."""
         return self._backend.index.vectors(self.id, embedder)
-
-    def made_from(self, kind: str) -> list[Derived]:
-        """For every memory of `kind`, by session and number, what was made from it, or that nothing was."""
-        return self._backend.index.all_derived(self.id, kind)
 
     def memories(
         self, session: str | None = None, kind: str | None = None, limit: int | None = None, offset: int = 0

@@ -164,7 +164,7 @@ def test_what_was_brought_back_into_other_sessions_goes_too(folder, store, ada, 
         "new",
         record.head,
         memories=[
-            NewMemory("", kind="recalled", data={"of": "old/1"}),
+            NewMemory("", kind="recalled", data={"of": {"session": "old", "first": 1, "last": 1}}),
             NewMemory("SECRET-PLAN in short", kind="summary", sources=(2,)),
             NewMemory("goodbye", role="user"),
         ],
