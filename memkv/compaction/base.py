@@ -14,12 +14,13 @@ from memkv.live import LiveCache
 from memkv.model import HybridModel
 from memkv.turns import Message
 
-ItemKind = Literal["system", "rule", "summary", "message", "recalled"]
+ItemKind = Literal["system", "rule", "summary", "message", "recalled", "memory"]
 Status = Literal["verbatim", "paraphrased", "store_only", "dropped", "unknown"]
 
 RULES_HEADING = "Rules in force, word for word:"
 SUMMARY_HEADING = "Summary of the earlier conversation:"
 RECALLED_HEADING = "From earlier in our conversation:"
+MEMORIES = "What was said in earlier conversations:"
 FORGOTTEN = "(This message was forgotten on request.)"
 
 
@@ -120,8 +121,11 @@ def to_messages(model: HybridModel, items: Sequence[Item]) -> list[Message]:
     """Items as the messages that the model reads: standing items first, as instructions.
 
     Notes that come behind messages stay there, as a system message between turns, where the template knows such; small
-    models heed what was said last. Where it does not, they come first too.
+    models heed what was said last. Where it does not, they come first too. Memories of earlier conversations are such
+    messages too, else a part of the message that they were brought back for.
     """
+    if not model.chat.takes_late_system:
+        items = [dataclasses.replace(item, kind="recalled") if item.kind == "memory" else item for item in items]
     said = (at for at, item in enumerate(items) if item.kind == "message")
     first = next(said, len(items)) if model.chat.takes_late_system else len(items)
     parts = [item.text for item in items if item.kind == "system"]
@@ -132,13 +136,16 @@ def to_messages(model: HybridModel, items: Sequence[Item]) -> list[Message]:
     if summaries:
         parts.append("\n".join([SUMMARY_HEADING, *summaries]))
     turns = [item for at, item in enumerate(items) if item.kind != "summary" or at >= first]
+    if not parts and next((item.kind for item in turns if item.kind in ("memory", "message")), "") == "memory":
+        parts.append(MEMORIES)  # a template may put a system prompt of its own where there is none, but not later
     return model.chat.with_instructions("\n\n".join(parts), alternating(turns))
 
 
 def alternating(items: Sequence[Item]) -> list[Message]:
     """The messages with a placeholder where one was forgotten: many templates insist that the roles alternate.
 
-    What was recalled for a message stands before it, in the same message; notes between messages are one of their own.
+    What was recalled for a message stands before it, in the same message; notes and memories between messages are
+    messages of their own.
     """
     spoken: list[Message] = []
     recalled: list[str] = []
@@ -156,6 +163,9 @@ def alternating(items: Sequence[Item]) -> list[Message]:
             noted.append(item.text)
         if item.kind == "recalled":
             recalled.append(f"> {item.text}")
+        if item.kind == "memory":
+            flush()
+            spoken.append(Message(role="system", content=item.text))
         if item.kind != "message":
             continue
         flush()

@@ -47,7 +47,7 @@ class Candidate:
         return self.cosine + RECENT * recent + STANDING * self.standing
 
 
-def choose(candidates: Sequence[Candidate], vectors_ND: NDArray[np.float32], budget: int) -> list[Candidate]:
+def choose(candidates: Sequence[Candidate], vectors_ND: Sequence[NDArray[np.float32]], budget: int) -> list[Candidate]:
     """The candidates that are worth most together within `budget` bytes, the oldest first.
 
     Args:
@@ -64,7 +64,7 @@ def choose(candidates: Sequence[Candidate], vectors_ND: NDArray[np.float32], bud
     return sorted((candidates[wanted[place]] for place in chosen), key=lambda each: -each.age)
 
 
-def without_repetitions(candidates: Sequence[Candidate], vectors_ND: NDArray[np.float32]) -> list[int]:
+def without_repetitions(candidates: Sequence[Candidate], vectors_ND: Sequence[NDArray[np.float32]]) -> list[int]:
     """Indices of the candidates without those that a later one repeats."""
     kept: list[int] = []
     for index in sorted(range(len(candidates)), key=lambda i: candidates[i].age):
@@ -75,9 +75,7 @@ def without_repetitions(candidates: Sequence[Candidate], vectors_ND: NDArray[np.
 
 def knapsack(sizes: Sequence[int], worths: Sequence[float], budget: int) -> list[int]:
     """Places of the items of the greatest worth in all whose sizes, rounded up to a 512th of the budget, fit it."""
-    if not sizes or budget < 1:
-        return []
-    steps = [-(-size * STEPS // budget) for size in sizes]
+    steps = [-(-size * STEPS // max(1, budget)) for size in sizes]  # a purely recurrent model's cache takes no more
     best = np.zeros((len(sizes) + 1, STEPS + 1))
     for place, (size, worth) in enumerate(zip(steps, worths, strict=True)):
         best[place + 1] = best[place]

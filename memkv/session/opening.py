@@ -14,6 +14,7 @@ from memkv.errors import Conflict, DamagedBlob, FingerprintMismatch, MemkvError
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.session.answering import read
+from memkv.session.long_term import as_text
 from memkv.session.records import Opened
 from memkv.snapshot import Fingerprint
 from memkv.snapshot_file import read_snapshot
@@ -46,10 +47,19 @@ def token_bytes(token_ids: Sequence[int]) -> bytes:
 
 
 def load_items(tenant: TenantStore, record: SessionRecord) -> tuple[Item, ...]:
-    """The context's items from the store, which is the truth."""
+    """The context's items from the store, which is the truth.
+
+    A memory of another conversation is stored as the place that it came from.
+    """
     known = {memory.n: memory for memory in tenant.memories(record.name)}
-    found = (known[n] for n in record.context)
-    return tuple(Item(memory.n, memory.kind, memory.role, memory.text, memory.sources) for memory in found)
+    found = []
+    for memory in (known[n] for n in record.context):
+        if of := memory.data.get("of"):
+            text = as_text(tenant.stretch(of["session"], of["first"], of["last"]))
+            found.append(Item(memory.n, "memory", "", text))
+        else:
+            found.append(Item(memory.n, memory.kind, memory.role, memory.text, memory.sources))
+    return tuple(found)
 
 
 def open_cache(

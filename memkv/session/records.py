@@ -9,6 +9,7 @@ from typing import Any, Literal
 from memkv.cache_size import CacheSize
 from memkv.compaction import Item
 from memkv.live import LiveCache
+from memkv.session.long_term import Found
 from memkv.store import NewEvent, NewMemory
 
 
@@ -28,8 +29,9 @@ class Opened:
 class Reply:
     """What a turn gives back.
 
-    `size` is the live cache measured after the turn, `reused_tokens` were not read again, `prefilled_tokens` were read
-    new, `stored_bytes` lie on disk for this session's cache; `events` are what was logged, newest last.
+    `size` is the live cache measured after the turn, `reused_tokens` were not read again, `spliced_tokens` came out of
+    memories as cache, `prefilled_tokens` were read new, `stored_bytes` lie on disk for this session's cache; `events`
+    are what was logged, newest last.
     """
 
     text: str
@@ -42,6 +44,7 @@ class Reply:
     stored_bytes: int
     interrupted: bool = False
     events: tuple[NewEvent, ...] = ()
+    spliced_tokens: int = 0
 
 
 @dataclass
@@ -70,6 +73,13 @@ class Draft:
         """Append an item to the context and to what will be stored."""
         self.items.append(Item(self.free_n, kind, role, text, sources))
         self.memories.append(NewMemory(text, kind=kind, role=role, sources=sources, data=dict(data or {})))
+
+    def bring(self, found: Found, how: str) -> None:
+        """Append a memory of an earlier conversation, which is stored as the place that it came from."""
+        of = {"session": found.stored.session, "first": found.stored.first, "last": found.stored.last}
+        self.log("recalled", {"memory": self.free_n, "of": of, "score": found.score, "how": how})
+        self.items.append(Item(self.free_n, "memory", "", found.text))
+        self.memories.append(NewMemory("", kind="recalled", data={"of": of}))
 
     def log(self, kind: str, data: Mapping[str, Any]) -> None:
         """Append an event; numbers and sizes only, never text."""

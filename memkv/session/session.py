@@ -18,6 +18,8 @@ from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
 from memkv.session.answering import OnText, answer, read, settle
+from memkv.session.bringing import bring_in
+from memkv.session.long_term import LongTerm
 from memkv.session.opening import AIM, open_cache, token_bytes, tokens_within
 from memkv.session.page_fault import bring_back
 from memkv.session.records import Draft, Reply
@@ -48,6 +50,7 @@ class Session:
         codec: how the cache is stored at rest: identity, fp8, int8, int4 and others (see `memkv.compress`).
         system: system prompt of a new session.
         recall: bring text that left the context back before a message that touches it (logged as `recalled`).
+        memories: bring back what the tenant's other sessions said about a message, and make memories of this one.
         rebuild: read the stored text again where the stored cache belongs to another model, instead of raising.
         progress: called with (tokens done, tokens in all) while text is read again.
         Options left out keep what the session was made with.
@@ -58,6 +61,8 @@ class Session:
         InvalidInput: a system prompt for a session that has begun.
         ConfigError: unknown strategy or codec.
     """
+
+    _closed: bool
 
     def __init__(
         self,
@@ -70,10 +75,12 @@ class Session:
         codec: str | None = None,
         system: str | None = None,
         recall: bool = True,
+        memories: bool = True,
         rebuild: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        self.model, self.tenant, self.name, self.recall = model, tenant, name, recall
+        self.model, self.tenant, self.name, self.recall, self.memories = model, tenant, name, recall, memories
+        self.long_term, self._caught_up = LongTerm(model, tenant), False
         stored = tenant.session(name) if tenant.exists(name) else None
         before = stored.settings if stored else {}
         asked = before.get("context_budget", DEFAULT_BUDGET) if context_budget is None else context_budget
@@ -151,6 +158,9 @@ class Session:
         has_read = tuple(draft.items)
         if self._pending_system:
             draft.add("system", "system", self._pending_system)
+        spliced = 0
+        if self.memories and (spliced := self._bring_memories(draft, text, max_new_tokens)):
+            has_read = tuple(draft.items)
         if self.recall:
             self._recall(draft, text, max_new_tokens)
         draft.add("message", "user", text)
@@ -159,12 +169,13 @@ class Session:
             raise KeyboardInterrupt
         draft.add("message", "assistant", answered.text, {"interrupted": True} if answered.interrupted else None)
         settle(self.model, draft, answered)
-        prefilled = len(draft.live) - reused - answered.tokens
+        prefilled = len(draft.live) - reused - spliced - answered.tokens
         draft.log(
             "turn",
             {
                 "memories": [item.n for item in draft.items[-2:]],
                 "reused_tokens": reused,
+                "spliced_tokens": spliced,
                 "prefilled_tokens": prefilled,
                 "generated_tokens": answered.tokens,
                 "cache_bytes": draft.live.size().payload,
@@ -186,6 +197,7 @@ class Session:
             stored_bytes=self.stored_bytes,
             interrupted=answered.interrupted,
             events=tuple(draft.events),
+            spliced_tokens=spliced,
         )
 
     def compact(self, strategy: str | None = None, budget: int | str | None = None) -> Compaction:
@@ -250,7 +262,9 @@ class Session:
         self._take_over(rebuild=False, progress=progress)
 
     def close(self) -> None:
-        """Let go of the live cache; every turn was committed when it returned, so there is nothing left to write."""
+        """Let go of the live cache. Every turn was committed when it returned; what is made now are memories of it."""
+        if self.memories and not self._closed and self._record.head:
+            self.long_term.remember(self.name, finished=True)
         self._live, self._closed = self.model.new_cache(), True
 
     def __enter__(self) -> Session:
@@ -322,14 +336,31 @@ class Session:
 
     def _recall(self, draft: Draft, text: str, max_new_tokens: int) -> None:
         """Put what the message touches, and the context no longer holds, before it, as far as there is room."""
+        room = self._room_for_recall(draft, text, max_new_tokens)
+        for found in bring_back(self.model, self.tenant, self.name, tuple(draft.items), text, room):
+            draft.log("recalled", {"memory": draft.free_n, "from": found.n, "score": found.score})
+            draft.add("recalled", "", found.text, sources=(found.n,))
+
+    def _bring_memories(self, draft: Draft, text: str, max_new_tokens: int) -> int:
+        """Put what earlier conversations said about the message before it; the tokens that came as cache."""
+        if not self._caught_up:
+            self.long_term.catch_up(self.name)
+            self._caught_up = True
+        profile = self.model.profile
+        room = max(0, self._room_for_recall(draft, text, max_new_tokens))
+        present = {item.n for item in draft.items}
+        found = self.long_term.find(text, self.name, present, profile.at(room) - profile.at(0))
+        back = {item.text for item in draft.items if item.kind == "memory"}
+        return bring_in(self.long_term, draft, [each for each in found if each.text not in back])
+
+    def _room_for_recall(self, draft: Draft, text: str, max_new_tokens: int) -> int:
+        """Tokens that may be brought back for a message."""
         read = len(draft.live) + len(self.model.chat.encode(text)) + SMALLEST_EXCHANGE
         free = min(RECALLED_SHARE * self.context_budget, self.context_budget - self.model.profile.at(read))
         room = tokens_within(self.model, self.model.profile.at(0) + int(free)) if free > 0 else 0
         if self.model.max_tokens is not None:
             room = min(room, self.model.max_tokens - read - max_new_tokens - RESERVE)
-        for found in bring_back(self.model, self.tenant, self.name, tuple(draft.items), text, room):
-            draft.log("recalled", {"memory": draft.free_n, "from": found.n, "score": found.score})
-            draft.add("recalled", "", found.text, sources=(found.n,))
+        return room
 
     def _pinned_by_hand(self) -> list[Item]:
         """Rules that a user pinned, also those that no compaction has put into the context yet."""

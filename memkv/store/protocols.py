@@ -143,8 +143,14 @@ class Index(Protocol):
     def segment(self, tenant_id: str, session: str, first: int) -> StoredSegment | None:
         """One segment."""
 
-    def segments(self, tenant_id: str) -> list[StoredSegment]:
-        """All segments, by session and number."""
+    def segments(self, tenant_id: str, session: str | None) -> list[StoredSegment]:
+        """Segments of one session or of all, by session and number."""
+
+    def unsegmented(self, tenant_id: str) -> list[str]:
+        """Sessions with messages after their last segment."""
+
+    def stretch(self, tenant_id: str, session: str, first: int, last: int) -> list[Memory]:
+        """The messages of a session from number `first` to number `last`."""
 
     def vectors(self, tenant_id: str, embedder: str) -> Iterator[tuple[str, int, bytes]]:
         """(session, first memory, vector) of every segment that `embedder` has seen, by session and number."""

@@ -243,10 +243,31 @@ class SqliteIndex:
         row = self.file.row(sql, (tenant_id, session, first))
         return None if row is None else to_segment(row)
 
-    def segments(self, tenant_id: str) -> list[StoredSegment]:
+    def segments(self, tenant_id: str, session: str | None) -> list[StoredSegment]:
         """See `Index`."""
-        rows = self.file.rows(f"SELECT {SEGMENT} {SEGMENTS} WHERE s.tenant = ? ORDER BY s.name, g.first", (tenant_id,))
-        return [to_segment(row) for row in rows]
+        sql = (
+            f"SELECT {SEGMENT} {SEGMENTS} WHERE s.tenant = ?1 AND (?2 IS NULL OR s.name = ?2) ORDER BY s.name, g.first"
+        )
+        return [to_segment(row) for row in self.file.rows(sql, (tenant_id, session))]
+
+    def unsegmented(self, tenant_id: str) -> list[str]:
+        """See `Index`."""
+        rows = self.file.rows(
+            "SELECT s.name FROM sessions s WHERE s.tenant = ?"
+            " AND (SELECT max(n) FROM memories WHERE session = s.id AND kind = 'message')"
+            " > coalesce((SELECT max(last) FROM segments WHERE session = s.id), 0) ORDER BY s.name",
+            (tenant_id,),
+        )
+        return [name for (name,) in rows]
+
+    def stretch(self, tenant_id: str, session: str, first: int, last: int) -> list[Memory]:
+        """See `Index`."""
+        rows = self.file.rows(
+            f"SELECT {MEMORY} FROM sessions s JOIN memories m ON m.session = s.id"
+            " WHERE s.tenant = ? AND s.name = ? AND m.n BETWEEN ? AND ? AND m.kind = 'message' ORDER BY m.n",
+            (tenant_id, session, first, last),
+        )
+        return [to_memory(row) for row in rows]
 
     def vectors(self, tenant_id: str, embedder: str) -> Iterator[tuple[str, int, bytes]]:
         """See `Index`."""

@@ -162,9 +162,16 @@ class TenantStore:
         self._backend.blobs.quarantine(ref.id)
 
     def keep_segment(
-        self, session: str, first: int, last: int, cache: Sequence[Buffer], fingerprint: Mapping[str, str]
+        self,
+        session: str,
+        first: int,
+        last: int,
+        cache: Sequence[Buffer] | None,
+        fingerprint: Mapping[str, str] | None,
     ) -> None:
-        """Store the cache of a stretch of messages, in the place of an earlier one. It goes with any of the messages.
+        """Store a stretch of messages with its cache, in the place of an earlier one. It goes with any of the messages.
+
+        Without a cache it is a place in the text, under which a vector can be kept.
 
         Raises:
             NotFound: one of the messages is gone.
@@ -174,7 +181,7 @@ class TenantStore:
         ref: BlobRef | None = None
         try:
             with self._backend.blobs.writing():  # no gc between the blob and the reference to it
-                ref = self._backend.blobs.put(key, cache)
+                ref = None if cache is None else self._backend.blobs.put(key, cache)
                 with self._backend.growing(self.id):
                     before = self._backend.index.segment(self.id, session, first)
                     made = StoredSegment(session, first, last, time.time(), ref, fingerprint)
@@ -201,9 +208,21 @@ class TenantStore:
             self._backend.blobs.quarantine(found.blob.id)
             raise DamagedBlob(error.message, "Make it again from the text.") from error
 
-    def segments(self) -> list[StoredSegment]:
-        """All segments, by session and number."""
-        return self._backend.index.segments(self.id)
+    def segment(self, session: str, first: int) -> StoredSegment | None:
+        """The segment that begins with memory `first`, if there is one."""
+        return self._backend.index.segment(self.id, session, first)
+
+    def segments(self, session: str | None = None) -> list[StoredSegment]:
+        """Segments of one session or of all, by session and number."""
+        return self._backend.index.segments(self.id, session)
+
+    def unsegmented(self) -> list[str]:
+        """Sessions with messages after their last segment."""
+        return self._backend.index.unsegmented(self.id)
+
+    def stretch(self, session: str, first: int, last: int) -> list[Memory]:
+        """The messages of a session from number `first` to number `last`."""
+        return self._backend.index.stretch(self.id, session, first, last)
 
     def keep_vectors(self, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
         """Store (session, first memory, vector) of segments, in the place of earlier ones.

@@ -58,6 +58,10 @@ def test_what_fits_and_is_worth_most_comes_back_in_the_order_it_was_said():
     assert numbers(choose(found, units(3), 140)) == []
 
 
+def test_without_room_comes_what_takes_none():
+    assert numbers(choose([candidate(1, nbytes=0), candidate(2, nbytes=1)], units(2), 0)) == [1]
+
+
 def test_what_is_far_from_it_stays_away_but_a_rule_comes_sooner():
     assert numbers(choose([candidate(1, 0.1, age=1e9), candidate(2, 0.12, age=1e9, standing=True)], units(2), 999)) == [
         2

@@ -1,0 +1,205 @@
+"""Memories of earlier conversations: made of what was said, and found again where a message is near them.
+
+A stretch of messages becomes a segment (`memkv.splice`): its cache, read alone, and its vector. Both are derived; the
+text stays the truth, so that whatever is missing or damaged, or of another model, is made again from it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memkv.compaction.base import MEMORIES
+from memkv.compaction.rules import find_rules
+from memkv.errors import DamagedBlob, NotFound, UnsupportedModel
+from memkv.model import HybridModel
+from memkv.recall.choosing import Candidate, choose
+from memkv.recall.embedding import DIMENSIONS, NAME, embed
+from memkv.recall.nearest import Address, Nearest, as_bytes
+from memkv.snapshot_file import read_snapshot, to_buffers
+from memkv.splice import Segment, Splicer
+from memkv.splice.segment import unpacked
+from memkv.store import Memory, StoredSegment, TenantStore
+from memkv.turns import Message
+
+STRETCH = 256  # tokens from which on a stretch of messages is finished
+REPAIR = 8  # tokens of a segment that are read again where it is put
+NEAR = 24  # nearest segments that are looked at for one message
+
+
+@dataclass(frozen=True)
+class Found:
+    """A segment that comes back, with its text; `score` is its cosine to the message."""
+
+    stored: StoredSegment
+    text: str
+    score: float
+
+
+class LongTerm:
+    """What a tenant's sessions left behind, for one model."""
+
+    def __init__(self, model: HybridModel, tenant: TenantStore) -> None:
+        self.model, self.tenant = model, tenant
+        self.as_text = ""  # why memories come back as text, if they do
+
+    @cached_property
+    def splicer(self) -> Splicer | None:
+        """None where this model cannot take in what it did not read; `as_text` then says why."""
+        if not self.model.chat.takes_late_system:
+            self.as_text = "Its chat template has no place for a system message between turns."
+            return None
+        try:
+            return Splicer(self.model)
+        except UnsupportedModel as error:
+            self.as_text = error.message
+            return None
+
+    @cached_property
+    def _nearest(self) -> Nearest:
+        """All vectors; those that are missing, or of another embedding model, are made."""
+        if old := [segment for segment in self.tenant.segments() if segment.embedder != NAME]:
+            self._embedded(old)
+        return Nearest.of(DIMENSIONS, self.tenant.vectors(NAME))
+
+    # -- making
+
+    def remember(self, name: str, finished: bool = False) -> list[StoredSegment]:
+        """Make segments of the messages of session `name` that are in none; of the last ones only if it is finished.
+
+        Raises:
+            QuotaExceeded, StorageFull: no room.
+        """
+        taken = {n for known in self.tenant.segments(name) for n in range(known.first, known.last + 1)}
+        messages = self.tenant.memories(name, kind="message")
+        new = stretches(messages, taken, self.model.chat.count, finished)
+        made = [self._make(StoredSegment(name, first, last, time.time())) for first, last in new]
+        if made and "_nearest" in self.__dict__:  # else whoever looks first will embed them
+            self._nearest.add(*self._embedded(made))
+        return made
+
+    def catch_up(self, present: str) -> list[StoredSegment]:
+        """Make segments of what other sessions left unmade: they were killed, or are older than segments are."""
+        behind = [name for name in self.tenant.unsegmented() if name != present]
+        return [segment for name in behind for segment in self.remember(name, finished=True)]
+
+    def _make(self, segment: StoredSegment) -> StoredSegment:
+        """Read a stretch alone and store its cache; without a splicer it is stored as a place in the text only."""
+        if self.splicer is None:
+            self.tenant.keep_segment(segment.session, segment.first, segment.last, None, None)
+            return segment
+        lead, tokens = self.tokens_of(stretch_text(self.tenant, segment))
+        made = self.splicer.encode(lead, tokens, min(REPAIR, len(tokens)))
+        buffers, fingerprint = to_buffers(made.packed()), asdict(made.snapshot.fingerprint)
+        self.tenant.keep_segment(segment.session, segment.first, segment.last, buffers, fingerprint)
+        return segment
+
+    def _embedded(self, segments: Sequence[StoredSegment]) -> tuple[list[Address], NDArray[np.float32]]:
+        """Addresses and vectors (ND) of segments; the vectors are stored."""
+        vectors_ND = embed([stretch_text(self.tenant, segment) for segment in segments])
+        addresses = [(segment.session, segment.first) for segment in segments]
+        rows = [(*address, as_bytes(vector)) for address, vector in zip(addresses, vectors_ND, strict=True)]
+        self.tenant.keep_vectors(NAME, rows)
+        return addresses, vectors_ND
+
+    # -- finding
+
+    def find(self, text: str, session: str, present: Collection[int], budget: int) -> list[Found]:
+        """The segments that are worth most for a message within `budget` bytes of cache, the oldest first.
+
+        Args:
+            text: the message.
+            session: that it is said in.
+            present: numbers of the memories of that session that its context holds.
+            budget: bytes.
+        """
+        if not len(self._nearest):
+            return []
+        now, candidates, vectors, found = time.time(), [], [], {}
+        for near in self._nearest.search(embed([text])[0], NEAR):
+            stored = self.tenant.segment(*near.address)
+            if stored is None or (stored.session == session and in_context(stored, present)):
+                continue
+            said = self.tenant.stretch(stored.session, stored.first, stored.last)
+            whole = as_text(said)
+            rules = any(find_rules(message.text) for message in said if message.role == "user")
+            age = now - said[-1].created
+            candidates.append(Candidate(near.address, self.bytes_of(whole), near.cosine, age, rules))
+            vectors.append(near.vector_D)
+            found[near.address] = Found(stored, whole, round(near.cosine, 4))
+        return [found[each.address] for each in choose(candidates, vectors, budget)]
+
+    def fetch(self, found: Found) -> Segment:
+        """The segment's cache for this model; made again from the text where it is missing, damaged or of another."""
+        stored = found.stored
+        if stored.fingerprint == asdict(self.model.fingerprint):
+            try:
+                return unpacked(self.tenant.take_segment(stored.session, stored.first, read_snapshot))
+            except (DamagedBlob, NotFound):
+                pass  # it is in quarantine, and logged there
+        self._make(stored)
+        return unpacked(self.tenant.take_segment(stored.session, stored.first, read_snapshot))
+
+    def tokens_of(self, text: str) -> tuple[list[int], list[int]]:
+        """Tokens of the lead, and of a segment of that text behind it: a system message of its own."""
+        chat = self.model.chat
+        # Read alone, without a lead, each segment would have an attention sink of its own.
+        lead = [Message(role="system", content=MEMORIES)]
+        before = chat.stable(lead)
+        whole = chat.stable([*lead, Message(role="system", content=text)])
+        return chat.encode(before), chat.encode_rest(before, whole)
+
+    def bytes_of(self, text: str) -> int:
+        """Bytes of cache that a text takes, by the measured profile."""
+        profile = self.model.profile
+        return profile.at(len(self.tokens_of(text)[1])) - profile.at(0)
+
+
+def stretches(
+    messages: Sequence[Memory], taken: Collection[int], count: Callable[[str], int], finished: bool
+) -> list[tuple[int, int]]:
+    """First and last number of each stretch of whole exchanges that is to become a segment.
+
+    Args:
+        messages: of a session, in order.
+        taken: numbers that are in segments already.
+        count: tokens of a text.
+        finished: nothing more will be said, so that what is shorter than STRETCH becomes one too.
+    """
+    found: list[tuple[int, int]] = []
+    run: list[Memory] = []
+    for message in messages:
+        if message.n in taken:
+            run = []
+            continue
+        if run or message.role == "user":
+            run.append(message)
+        if message.role == "assistant" and run and sum(count(each.text) for each in run) >= STRETCH:
+            found.append((run[0].n, run[-1].n))
+            run = []
+    if finished and run:
+        found.append((run[0].n, run[-1].n))
+    return found
+
+
+def in_context(segment: StoredSegment, present: Collection[int]) -> bool:
+    """Whether any of a segment's messages is in the context."""
+    return any(segment.first <= n <= segment.last for n in present)
+
+
+def stretch_text(tenant: TenantStore, segment: StoredSegment) -> str:
+    """A stretch as it is embedded and read."""
+    return as_text(tenant.stretch(segment.session, segment.first, segment.last))
+
+
+def as_text(said: Sequence[Memory]) -> str:
+    """Messages under the day on which they were said."""
+    day = datetime.fromtimestamp(said[0].created)
+    spoken = (f"{message.role.capitalize()}: {message.text}" for message in said)
+    return "\n".join([f"From our conversation of {day:%A}, {day.day} {day:%B %Y}:", *spoken])

@@ -1,0 +1,120 @@
+"""Memories of earlier conversations: made of what was said, found again where a message is near them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tiny_chat import tiny_chat
+
+from memkv.model import HybridModel
+from memkv.session.long_term import STRETCH, LongTerm, stretch_text
+from memkv.store import MemoryStore, NewMemory, TenantStore
+
+FOLDER = "Interview notes are kept in the red folder, and nowhere else."
+TRAIN = "My train to Lisbon leaves at nine in the morning on Friday."
+ROOM = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def llama() -> HybridModel:
+    return tiny_chat("llama")
+
+
+@pytest.fixture
+def tenant(store_folder) -> Iterator[TenantStore]:
+    with MemoryStore.open(store_folder) as store:
+        yield store.tenant("ada")
+
+
+def say(tenant: TenantStore, name: str, *said: str) -> None:
+    """Exchanges of a session, as they lie in the store."""
+    record = tenant.session(name) if tenant.exists(name) else tenant.create_session(name)
+    memories = [each for text in said for each in (NewMemory(text, role="user"), NewMemory("Noted.", role="assistant"))]
+    numbers = range(record.next_n, record.next_n + len(memories))
+    tenant.commit(name, record.head, memories=memories, context=(*record.context, *numbers), tokens=b"")
+
+
+def found(long_term: LongTerm, text: str, session: str = "now", present=()) -> list[str]:
+    return [each.stored.session for each in long_term.find(text, session, present, ROOM)]
+
+
+def test_a_message_brings_the_conversation_back_that_it_is_near(llama, tenant):
+    say(tenant, "work", FOLDER)
+    say(tenant, "trip", TRAIN)
+    memory = LongTerm(llama, tenant)
+    assert [segment.address for segment in memory.catch_up("now")] == ["trip/1-2", "work/1-2"]
+    assert memory.catch_up("now") == []
+    assert found(memory, "In which folder do I keep the notes of an interview?")[-1] == "work"
+    assert "work" not in found(memory, "When does my train to Lisbon leave?")
+    assert found(memory, "What is the capital of Mongolia?") == []
+
+
+def test_the_text_says_when_it_was_said(llama, tenant):
+    say(tenant, "work", FOLDER)
+    [segment] = LongTerm(llama, tenant).remember("work", finished=True)
+    first, *said = stretch_text(tenant, segment).splitlines()
+    assert first.startswith("From our conversation of ") and first.endswith(":")
+    assert said == [f"User: {FOLDER}", "Assistant: Noted."]
+
+
+def test_a_conversation_that_goes_on_becomes_segments_of_whole_exchanges(llama, tenant):
+    long = "word " * (STRETCH // 10)  # the tokenizer has one token a character
+    say(tenant, "s", *[long] * 5)
+    memory = LongTerm(llama, tenant)
+    assert [segment.address for segment in memory.remember("s")] == ["s/1-4", "s/5-8"]
+    assert memory.remember("s") == []
+    say(tenant, "s", long)
+    assert [segment.address for segment in memory.remember("s")] == ["s/9-12"]
+
+
+def test_what_is_in_the_context_is_not_brought_into_it(llama, tenant):
+    say(tenant, "work", FOLDER)
+    memory = LongTerm(llama, tenant)
+    memory.remember("work", finished=True)
+    question = "Where are interview notes kept, in which folder?"
+    assert found(memory, question, "work", present=(1, 2)) == []
+    assert found(memory, question, "work", present=(7, 8)) == ["work"]
+
+
+def test_the_cache_is_made_again_where_it_is_damaged_or_of_another_model(llama, tenant, store_folder):
+    say(tenant, "work", FOLDER)
+    memory = LongTerm(llama, tenant)
+    memory.remember("work", finished=True)
+    [hit] = memory.find("Where are interview notes kept?", "now", (), ROOM)
+    first = memory.fetch(hit)
+    [blob] = (store_folder / "blobs").glob("??/*")
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    again = memory.fetch(hit)
+    assert again.snapshot.token_ids == first.snapshot.token_ids
+    assert tenant.events("work", "quarantined")
+    other = LongTerm(tiny_chat("bamba"), tenant)
+    [hit] = other.find("Where are interview notes kept?", "now", (), ROOM)
+    assert other.fetch(hit).snapshot.fingerprint == other.model.fingerprint
+
+
+@pytest.mark.parametrize(("name", "template", "why"), [("gpt2", "chatml", "moved"), ("llama", "strict", "template")])
+def test_a_model_that_cannot_take_it_in_as_cache_says_why_and_finds_the_text(tenant, name, template, why):
+    say(tenant, "work", FOLDER)
+    memory = LongTerm(tiny_chat(name, template), tenant)
+    memory.catch_up("now")
+    [hit] = memory.find("Where are interview notes kept?", "now", (), ROOM)
+    assert FOLDER in hit.text and memory.splicer is None and why in memory.as_text
+
+
+def test_what_was_forgotten_is_not_found(llama, tenant):
+    say(tenant, "work", FOLDER)
+    memory = LongTerm(llama, tenant)
+    memory.catch_up("now")
+    question = "Where are interview notes kept?"
+    assert found(memory, question) == ["work"]
+    tenant.forget_memory("work", 1)
+    assert found(memory, question) == []
+
+
+def test_a_budget_admits_what_fits(llama, tenant):
+    say(tenant, "work", FOLDER)
+    memory = LongTerm(llama, tenant)
+    memory.catch_up("now")
+    [hit] = memory.find("Where are interview notes kept?", "now", (), ROOM)
+    assert memory.find("Where are interview notes kept?", "now", (), memory.bytes_of(hit.text) - 1) == []

@@ -1,0 +1,127 @@
+"""What an earlier conversation said, in the cache of a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from architectures import NAMED
+from tiny_chat import TEMPLATES, tiny_chat
+
+from memkv.compaction import to_messages
+from memkv.model import HybridModel
+from memkv.session import Reply, Session
+from memkv.snapshot import same_tensors
+from memkv.store import MemoryStore, TenantStore
+
+FOLDER = "Interview notes are kept in the red folder, and nowhere else."
+QUESTION = "Where are interview notes kept?"
+AS_TEXT = ("gpt2", "recurrent_gemma")
+
+
+@pytest.fixture(scope="module")
+def llama() -> HybridModel:
+    return tiny_chat("llama")
+
+
+@pytest.fixture
+def tenant(store_folder) -> Iterator[TenantStore]:
+    with MemoryStore.open(store_folder) as store:
+        yield store.tenant("ada")
+
+
+def say(model: HybridModel, tenant: TenantStore, name: str, text: str, **options) -> Reply:
+    with Session(model, tenant, name, **options) as session:
+        return session.turn(text, max_new_tokens=4)
+
+
+def recalled(reply: Reply) -> list[dict]:
+    return [dict(event.data) for event in reply.events if event.kind == "recalled"]
+
+
+def holds_its_text(session: Session) -> bool:
+    chat = session.model.chat
+    text = chat.stable(to_messages(session.model, session.context))
+    return session.fork().token_ids == chat.encode(text)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_an_earlier_conversation_comes_back_and_the_cache_holds_its_text(tenant, name):
+    model = tiny_chat(name)
+    say(model, tenant, "tuesday", FOLDER)
+    with Session(model, tenant, "today") as session:
+        reply = session.turn(QUESTION, max_new_tokens=4)
+        [back] = recalled(reply)
+        assert back["of"] == {"session": "tuesday", "first": 1, "last": 2}
+        assert back["how"] == ("text" if name in AS_TEXT else "cache")
+        assert (reply.spliced_tokens == 0) == (name in AS_TEXT)
+        assert any(FOLDER in item.text for item in session.context) and holds_its_text(session)
+        assert reply.prefilled_tokens + reply.spliced_tokens + reply.generated_tokens == session.tokens
+
+
+@pytest.mark.parametrize("system", [None, "Be brief."])
+@pytest.mark.parametrize("template", [name for name in TEMPLATES if name != "clock"])
+def test_it_comes_back_under_any_template(tenant, template, system):
+    model = tiny_chat("llama", template)
+    say(model, tenant, "tuesday", FOLDER)
+    with Session(model, tenant, "today", system=system) as session:
+        replies = [session.turn(text, max_new_tokens=4) for text in ("What is a vole?", QUESTION)]
+        assert sum(len(recalled(reply)) for reply in replies) == 1
+        assert holds_its_text(session)
+
+
+def test_it_comes_once(llama, tenant):
+    say(llama, tenant, "tuesday", FOLDER)
+    with Session(llama, tenant, "today") as session:
+        assert recalled(session.turn(QUESTION, max_new_tokens=4))
+        assert not recalled(session.turn(QUESTION, max_new_tokens=4))
+
+
+def test_what_was_brought_back_is_no_new_memory(llama, tenant):
+    say(llama, tenant, "tuesday", FOLDER)
+    say(llama, tenant, "today", QUESTION)
+    texts = [tenant.stretch(each.session, each.first, each.last) for each in tenant.segments()]
+    assert sum(FOLDER in memory.text for stretch in texts for memory in stretch) == 1
+
+
+def test_the_new_session_is_opened_again_as_it_was(llama, tenant):
+    say(llama, tenant, "tuesday", FOLDER)
+    with Session(llama, tenant, "today") as session:
+        session.turn(QUESTION, max_new_tokens=4)
+        before, items = llama.capture(session.fork()), session.context
+    with Session(llama, tenant, "today") as session:
+        assert session.opened.how == "restored" and session.context == items
+        assert same_tensors(llama.capture(session.fork()), before)
+
+
+def test_forgetting_it_takes_it_out_of_the_new_session_too(llama, tenant):
+    say(llama, tenant, "tuesday", FOLDER)
+    say(llama, tenant, "today", QUESTION)
+    tenant.forget_memory("tuesday", 1)
+    with Session(llama, tenant, "today") as session:
+        assert session.opened.how == "rebuilt"
+        assert not any(FOLDER in item.text for item in session.context)
+        assert [item.text for item in session.context][0] == QUESTION
+
+
+def test_another_tenant_gets_none_of_it(llama, store_folder):
+    with MemoryStore.open(store_folder) as store:
+        say(llama, store.tenant("ada"), "tuesday", FOLDER)
+        assert recalled(say(llama, store.tenant("bob"), "today", QUESTION)) == []
+
+
+def test_without_memories_nothing_is_made_or_brought_back(llama, tenant):
+    say(llama, tenant, "tuesday", FOLDER, memories=False)
+    assert tenant.segments() == []
+    say(llama, tenant, "wednesday", FOLDER)
+    assert recalled(say(llama, tenant, "today", QUESTION, memories=False)) == []
+
+
+def test_a_compaction_leaves_it_in_the_store(llama, tenant):
+    say(llama, tenant, "tuesday", FOLDER)
+    with Session(llama, tenant, "today", strategy="truncate") as session:
+        session.turn(QUESTION, max_new_tokens=4)
+        session.turn("Thank you.", max_new_tokens=4)
+        session.compact()
+        assert not any(item.kind == "memory" for item in session.context)
+        assert recalled(session.turn(QUESTION, max_new_tokens=4))
