@@ -17,7 +17,7 @@ from memkv.config import format_bytes
 from memkv.errors import BudgetExceeded
 from memkv.live import LiveCache
 from memkv.model import HybridModel
-from memkv.recall import Gone, touched
+from memkv.recall.lost import Gone, touched
 from memkv.turns import Message
 
 RECALLED_SHARE, MOST_RECALLED = 0.25, 96  # of the budget in tokens, and tokens at most

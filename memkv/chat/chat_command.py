@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -221,7 +222,9 @@ def meter(session: Session, reply: Reply) -> None:
         f"cache {size_line(reply.size)} of {format_bytes(session.context_budget)}",
         f"disk {format_bytes(reply.stored_bytes)} ({session.codec_name})",
         f"text of all sessions {format_bytes(usage.text)}",
-        f"{reply.reused_tokens} tokens reused, {reply.prefilled_tokens} read, {reply.generated_tokens} written",
+        f"{reply.reused_tokens} tokens reused, "
+        + (f"{reply.spliced_tokens} taken in as cache, " if reply.spliced_tokens else "")
+        + f"{reply.prefilled_tokens} read, {reply.generated_tokens} written",
         f"first token {reply.first_token_seconds:.2f} s",
     )
     console.print(" · ".join(parts), style="dim", markup=False)
@@ -235,7 +238,7 @@ def meter(session: Session, reply: Reply) -> None:
                 markup=False,
             )
         elif event.kind == "recalled":
-            text = f"brought back from message {event.data['from']} (score {event.data['score']:.0%})"
+            text = f"brought back from {origin(event.data)} (score {event.data['score']:.0%})"
             console.print(f"{text}, /why {event.data['memory']} tells more", style="yellow", markup=False)
         elif event.kind == "codec_refused":
             text = f"stored as {'+'.join(event.data['stored_as']) or 'it is'}: {event.data['error']}"
@@ -244,6 +247,12 @@ def meter(session: Session, reply: Reply) -> None:
             console.print(
                 f"over the budget, and compaction failed: {event.data['error']}", style="yellow", markup=False
             )
+
+
+def origin(data: Mapping[str, Any]) -> str:
+    """Where a recalled text comes from, for people."""
+    of = data.get("of")
+    return f"session {of['session']}, items {of['first']} to {of['last']}" if of else f"message {data['from']}"
 
 
 def json_loop(session: Session, sampling: Any, max_tokens: int) -> int:
@@ -271,6 +280,7 @@ def reply_data(reply: Reply) -> dict[str, Any]:
         "cache_by_kind": dict(reply.size.by_kind),
         "stored_bytes": reply.stored_bytes,
         "reused_tokens": reply.reused_tokens,
+        "spliced_tokens": reply.spliced_tokens,
         "prefilled_tokens": reply.prefilled_tokens,
         "generated_tokens": reply.generated_tokens,
         "first_token_seconds": round(reply.first_token_seconds, 4),

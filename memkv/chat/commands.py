@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,12 +12,14 @@ from memkv.chat.life import one_line
 from memkv.chat.terminal import err, out, progress, size_line
 from memkv.config import format_bytes
 from memkv.errors import InvalidInput
+from memkv.recall.stretch import text_of
 
 if TYPE_CHECKING:
     from memkv.session import Session
 
 HELP = """\
 /memory              what this session remembers, and where each item is now
+/why                 what earlier talk the last reply had before it, and why
 /why N               the life of item N: where it came from, what took it out, where it can be found
 /pin TEXT            keep TEXT as a rule, word for word, through every compaction
 /compact [STRATEGY]  make the context smaller now: truncate, summary, pinned, pinned+summary
@@ -45,7 +48,7 @@ def run_command(session: Session, line: str) -> Literal["quit", "go on"]:
         case "/memory":
             show_memory(session)
         case "/why":
-            show_why(session, number(rest, "/why N"))
+            show_why(session, number(rest, "/why N")) if rest else show_recalled(session)
         case "/pin":
             out().print(f"Pinned as {session.pin(rest)}.")
         case "/compact":
@@ -81,7 +84,7 @@ def show_memory(session: Session) -> None:
     for memory in session.tenant.memories(session.name):
         kind = memory.role if memory.kind == "message" else memory.kind
         where = "context" if memory.n in present else "store only"
-        table.add_row(str(memory.n), kind, where, Text(one_line(memory.text, SHOWN_TEXT)))
+        table.add_row(str(memory.n), kind, where, Text(one_line(text_of(session.tenant, memory), SHOWN_TEXT)))
     out().print(table if table.row_count else "Nothing yet.")
 
 
@@ -90,6 +93,28 @@ def show_why(session: Session, n: int) -> None:
     from memkv.chat.memory_command import life_of, render_life
 
     render_life(life_of(session.tenant, session.name, n))
+
+
+def show_recalled(session: Session) -> None:
+    """What was brought back for the last reply: from where, how near it was, what it takes."""
+    from rich.table import Table
+
+    from memkv.chat.chat_command import origin
+
+    events = session.tenant.events(session.name)
+    turns = [place for place, event in enumerate(events) if event.kind == "turn"]
+    since = turns[-2] if len(turns) > 1 else 0
+    table = Table("N", "from", "when", "score", "cache", "came as", box=None, pad_edge=False)
+    for event in events[since : turns[-1]] if turns else []:
+        if event.kind == "recalled":
+            data, of = event.data, event.data.get("of")
+            said = session.tenant.stretch(of["session"], of["first"], of["first"]) if of else []
+            when = f"{datetime.fromtimestamp(said[0].created):%Y-%m-%d %H:%M}" if said else "this session"
+            size = format_bytes(data["bytes"]) if "bytes" in data else ""
+            table.add_row(
+                str(data["memory"]), Text(origin(data)), when, f"{data['score']:.0%}", size, data.get("how", "text")
+            )
+    out().print(table if table.row_count else "Nothing was brought back for it.")
 
 
 def compact(session: Session, strategy: str | None) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from memkv.chat.terminal import out
 from memkv.config import format_bytes
 from memkv.errors import NotFound
+from memkv.recall.stretch import text_of
 from memkv.store import Event, Memory, TenantStore
 
 
@@ -81,8 +82,8 @@ def life_of(tenant: TenantStore, session: str, n: int) -> Life:
     in_context = n in record.context
     took_it_out = [passage.when for passage in passages if passage.status != "verbatim"]
     return Life(
-        memory.address, memory.kind, memory.role, memory.created, memory.text, in_context, memory.sources, heirs,
-        passages, None if in_context or not took_it_out else took_it_out[-1], places(memory, in_context, heirs),
+        memory.address, memory.kind, memory.role, memory.created, text_of(tenant, memory), in_context, memory.sources,
+        heirs, passages, None if in_context or not took_it_out else took_it_out[-1], places(memory, in_context, heirs),
     )  # fmt: skip
 
 
@@ -101,6 +102,8 @@ def passage_in(event: Event, n: int) -> Passage | None:
 def places(memory: Memory, in_context: bool, heirs: tuple[Heir, ...]) -> tuple[str, ...]:
     """Where the content still is."""
     found = ["in the context, word for word"] if in_context else []
+    if of := memory.data.get("of"):
+        return (*found, f"in the store, word for word: session {of['session']}, items {of['first']} to {of['last']}")
     found += [f"in the context, as far as {heir.kind} {heir.n} holds it" for heir in heirs if heir.in_context]
     return (*found, f"in the store, word for word: memkv memory show {memory.address}")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +21,7 @@ from memkv.model import HybridModel
 from memkv.recall.choosing import Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, NAME, embed
 from memkv.recall.nearest import Address, Nearest, as_bytes
+from memkv.recall.stretch import as_text, stretch_text
 from memkv.snapshot_file import read_snapshot, to_buffers
 from memkv.splice import Segment, Splicer
 from memkv.splice.segment import unpacked
@@ -35,11 +35,15 @@ NEAR = 24  # nearest segments that are looked at for one message
 
 @dataclass(frozen=True)
 class Found:
-    """A segment that comes back, with its text; `score` is its cosine to the message."""
+    """A segment that comes back, with its text.
+
+    `score` is its cosine to the message, `nbytes` what it takes in the live cache.
+    """
 
     stored: StoredSegment
     text: str
     score: float
+    nbytes: int
 
 
 class LongTerm:
@@ -77,8 +81,7 @@ class LongTerm:
             QuotaExceeded, StorageFull: no room.
         """
         taken = {n for known in self.tenant.segments(name) for n in range(known.first, known.last + 1)}
-        messages = self.tenant.memories(name, kind="message")
-        new = stretches(messages, taken, self.model.chat.count, finished)
+        new = stretches(self.tenant.memories(name), taken, self.model.chat.count, finished)
         made = [self._make(StoredSegment(name, first, last, time.time())) for first, last in new]
         if made and "_nearest" in self.__dict__:  # else whoever looks first will embed them
             self._nearest.add(*self._embedded(made))
@@ -130,9 +133,10 @@ class LongTerm:
             whole = as_text(said)
             rules = any(find_rules(message.text) for message in said if message.role == "user")
             age = now - said[-1].created
-            candidates.append(Candidate(near.address, self.bytes_of(whole), near.cosine, age, rules))
+            nbytes = self.bytes_of(whole)
+            candidates.append(Candidate(near.address, nbytes, near.cosine, age, rules))
             vectors.append(near.vector_D)
-            found[near.address] = Found(stored, whole, round(near.cosine, 4))
+            found[near.address] = Found(stored, whole, round(near.cosine, 4), nbytes)
         return [found[each.address] for each in choose(candidates, vectors, budget)]
 
     def fetch(self, found: Found) -> Segment:
@@ -162,44 +166,39 @@ class LongTerm:
 
 
 def stretches(
-    messages: Sequence[Memory], taken: Collection[int], count: Callable[[str], int], finished: bool
+    memories: Sequence[Memory], taken: Collection[int], count: Callable[[str], int], finished: bool
 ) -> list[tuple[int, int]]:
     """First and last number of each stretch of whole exchanges that is to become a segment.
 
     Args:
-        messages: of a session, in order.
+        memories: of a session, in order; only its messages count.
         taken: numbers that are in segments already.
         count: tokens of a text.
         finished: nothing more will be said, so that what is shorter than STRETCH becomes one too.
     """
-    found: list[tuple[int, int]] = []
+    found: list[list[Memory]] = []
     run: list[Memory] = []
-    for message in messages:
-        if message.n in taken:
+    last = 0
+    for memory in memories:
+        if run and memory.n != last + 1:  # something in between was forgotten
+            found.append(run)
             run = []
+        last = memory.n
+        if memory.n in taken and run:
+            found.append(run)
+            run = []
+        if memory.kind != "message" or memory.n in taken:
             continue
-        if run or message.role == "user":
-            run.append(message)
-        if message.role == "assistant" and run and sum(count(each.text) for each in run) >= STRETCH:
-            found.append((run[0].n, run[-1].n))
+        if run or memory.role == "user":
+            run.append(memory)
+        if memory.role == "assistant" and sum(count(each.text) for each in run) >= STRETCH:
+            found.append(run)
             run = []
     if finished and run:
-        found.append((run[0].n, run[-1].n))
-    return found
+        found.append(run)
+    return [(run[0].n, run[-1].n) for run in found]
 
 
 def in_context(segment: StoredSegment, present: Collection[int]) -> bool:
     """Whether any of a segment's messages is in the context."""
     return any(segment.first <= n <= segment.last for n in present)
-
-
-def stretch_text(tenant: TenantStore, segment: StoredSegment) -> str:
-    """A stretch as it is embedded and read."""
-    return as_text(tenant.stretch(segment.session, segment.first, segment.last))
-
-
-def as_text(said: Sequence[Memory]) -> str:
-    """Messages under the day on which they were said."""
-    day = datetime.fromtimestamp(said[0].created)
-    spoken = (f"{message.role.capitalize()}: {message.text}" for message in said)
-    return "\n".join([f"From our conversation of {day:%A}, {day.day} {day:%B %Y}:", *spoken])

@@ -13,8 +13,8 @@ from memkv.compress import decompress
 from memkv.errors import Conflict, DamagedBlob, FingerprintMismatch, MemkvError
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
+from memkv.recall.stretch import text_of
 from memkv.session.answering import read
-from memkv.session.long_term import as_text
 from memkv.session.records import Opened
 from memkv.snapshot import Fingerprint
 from memkv.snapshot_file import read_snapshot
@@ -54,11 +54,8 @@ def load_items(tenant: TenantStore, record: SessionRecord) -> tuple[Item, ...]:
     known = {memory.n: memory for memory in tenant.memories(record.name)}
     found = []
     for memory in (known[n] for n in record.context):
-        if of := memory.data.get("of"):
-            text = as_text(tenant.stretch(of["session"], of["first"], of["last"]))
-            found.append(Item(memory.n, "memory", "", text))
-        else:
-            found.append(Item(memory.n, memory.kind, memory.role, memory.text, memory.sources))
+        kind = "memory" if "of" in memory.data else memory.kind
+        found.append(Item(memory.n, kind, memory.role, text_of(tenant, memory), memory.sources))
     return tuple(found)
 
 

@@ -6,7 +6,7 @@ from memkv.compaction import Item
 from memkv.compaction.base import word_overlap
 from memkv.compaction.declare import MADE_FROM
 from memkv.model import HybridModel
-from memkv.recall import Gone, Stretch, touched
+from memkv.recall.lost import Gone, Stretch, touched
 from memkv.store import TenantStore
 
 MOST = 192  # tokens for one question

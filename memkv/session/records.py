@@ -77,7 +77,7 @@ class Draft:
     def bring(self, found: Found, how: str) -> None:
         """Append a memory of an earlier conversation, which is stored as the place that it came from."""
         of = {"session": found.stored.session, "first": found.stored.first, "last": found.stored.last}
-        self.log("recalled", {"memory": self.free_n, "of": of, "score": found.score, "how": how})
+        self.log("recalled", {"memory": self.free_n, "of": of, "score": found.score, "bytes": found.nbytes, "how": how})
         self.items.append(Item(self.free_n, "memory", "", found.text))
         self.memories.append(NewMemory("", kind="recalled", data={"of": of}))
 

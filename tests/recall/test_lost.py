@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memkv.recall import Gone, touched
+from memkv.recall.lost import Gone, touched
 
 FOLDERS = "We moved desks. Interview notes are kept in the red folder. It rained all day."
 HEADLINES = "Headlines have at most nine words."

@@ -8,7 +8,8 @@ import pytest
 from tiny_chat import tiny_chat
 
 from memkv.model import HybridModel
-from memkv.session.long_term import STRETCH, LongTerm, stretch_text
+from memkv.recall.stretch import stretch_text
+from memkv.session.long_term import STRETCH, LongTerm
 from memkv.store import MemoryStore, NewMemory, TenantStore
 
 FOLDER = "Interview notes are kept in the red folder, and nowhere else."
@@ -66,6 +67,15 @@ def test_a_conversation_that_goes_on_becomes_segments_of_whole_exchanges(llama, 
     assert memory.remember("s") == []
     say(tenant, "s", long)
     assert [segment.address for segment in memory.remember("s")] == ["s/9-12"]
+
+
+def test_what_is_left_after_a_forget_becomes_segments_again(llama, tenant):
+    say(tenant, "s", FOLDER, TRAIN, "And the last one.")
+    memory = LongTerm(llama, tenant)
+    assert [segment.address for segment in memory.remember("s", finished=True)] == ["s/1-6"]
+    tenant.forget_memory("s", 3)
+    assert tenant.segments() == []
+    assert [segment.address for segment in memory.remember("s", finished=True)] == ["s/1-2", "s/5-6"]
 
 
 def test_what_is_in_the_context_is_not_brought_into_it(llama, tenant):

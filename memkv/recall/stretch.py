@@ -1,0 +1,26 @@
+"""A stretch of an earlier conversation as text: under the day on which it was said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from memkv.store import Memory, StoredSegment, TenantStore
+
+
+def stretch_text(tenant: TenantStore, segment: StoredSegment) -> str:
+    """A stretch as it is embedded and read."""
+    return as_text(tenant.stretch(segment.session, segment.first, segment.last))
+
+
+def text_of(tenant: TenantStore, memory: Memory) -> str:
+    """A memory's text; of one that was brought back from another session, what was said there."""
+    of = memory.data.get("of")
+    return as_text(tenant.stretch(of["session"], of["first"], of["last"])) if of else memory.text
+
+
+def as_text(said: Sequence[Memory]) -> str:
+    """Messages under the day on which they were said."""
+    day = datetime.fromtimestamp(said[0].created)
+    spoken = (f"{message.role.capitalize()}: {message.text}" for message in said)
+    return "\n".join([f"From our conversation of {day:%A}, {day.day} {day:%B %Y}:", *spoken])
