@@ -11,7 +11,7 @@ from statistics import median
 from eval.rows import Answer
 from eval.scenarios import Probe, Scenario
 from eval.scorers import choose, complies
-from eval.systems.base import Memory, prefill
+from eval.systems.base import Memory
 from memkv.live import LiveCache
 from memkv.model import HybridModel
 from memkv.scoring import Branch, score
@@ -76,7 +76,7 @@ def read_probes(
     question_seconds = 0.0
     for number, group in enumerate(groups.values()):
         began = time.perf_counter()
-        live = prefill(model, group.messages) if memory.live is None else memory.live
+        live = memory.before(model, group.messages)
         wait = memory.load_seconds if memory.live is not None else time.perf_counter() - began
         active = max(active, live.size().payload)
         contexts += len(live) * len(group.probes)

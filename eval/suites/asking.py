@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from eval.reading import question_tokens
 from eval.suites.sample import Sample
-from eval.systems.base import Memory, prefill
+from eval.systems.base import Memory
 from memkv.live import LiveCache
 from memkv.model import HybridModel
 
@@ -37,7 +37,7 @@ def ask(model: HybridModel, memory: Memory, sample: Sample) -> Asked:
         InvalidInput: memory, question and answer are more than the model's positions.
     """
     messages = memory.messages(sample.question)
-    live = prefill(model, messages) if memory.live is None else memory.live.fork()
+    live = memory.before(model, messages).fork()
     before, active = len(live), live.size().payload
     question = question_tokens(model, model.chat.stable(messages), messages, sample.question, sample.opening)
     model.extend(live, question)

@@ -15,6 +15,8 @@ from eval.systems.hybrid import Hybrid
 from eval.systems.kv import KV_NAMES, StoredCache
 from eval.systems.memory_file import MemoryFile
 from eval.systems.none import NoMemory
+from eval.systems.recall import KIND as RECALLED
+from eval.systems.recall import Recall
 from eval.systems.recency import Recency
 from eval.systems.registry import Registry
 from eval.systems.summary import PromptedSummary
@@ -41,6 +43,7 @@ SYSTEMS: dict[str, Callable[[], System]] = {
     "dense": Dense,
     "bm25": BM25,
     "hybrid": Hybrid,
+    RECALLED: Recall,
 }
 # These take the size of their chunks in tokens behind their name: `hybrid 32`.
 RETRIEVAL: dict[str, Callable[[int], System]] = {"dense": Dense, "bm25": BM25, "hybrid": Hybrid}
@@ -49,9 +52,9 @@ RETRIEVAL: dict[str, Callable[[int], System]] = {"dense": Dense, "bm25": BM25, "
 def system(name: str) -> System:
     """The system of that name.
 
-    One of `SYSTEMS`; a retrieval with another chunk size (`dense 32`); a trained policy (`trained`, `pinned+trained`,
-    `trained+recall`, or with the folder of your own adapter `trained:FOLDER`); a stored cache (`exact restore`, `int4`,
-    `snapkv+int4` ...).
+    One of `SYSTEMS`; a retrieval with another chunk size (`dense 32`); recall of spliced caches (`recall kv 8`); a
+    trained policy (`trained`, `pinned+trained`, `trained+recall`, or with the folder of your own adapter
+    `trained:FOLDER`); a stored cache (`exact restore`, `int4`, `snapkv+int4` ...).
 
     Raises:
         ConfigError: there is none; the known ones are named.
@@ -61,6 +64,8 @@ def system(name: str) -> System:
     kind, _, size = name.partition(" ")
     if kind in RETRIEVAL and size.isdecimal() and int(size) > 0:
         return RETRIEVAL[kind](int(size))
+    if kind == RECALLED:
+        return Recall(name)
     if name.partition(":")[0].removesuffix(RECALL) in TRAINED:
         return TrainedPolicy(name)
     if name.partition("+")[0] in KV_NAMES:

@@ -1,0 +1,126 @@
+"""memkv's recall of earlier sessions: segments near the question, read again as text, or spliced in as cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from eval.scenarios import Meeting, to_message
+from eval.systems.base import Case, Limits, Memory, Spent, bytes_of, prefill
+from eval.systems.fitting import text_bytes
+from eval.systems.retrieval import DATE
+from memkv.compaction.base import MEMORIES
+from memkv.compaction.rules import find_rules
+from memkv.errors import ConfigError
+from memkv.live import LiveCache
+from memkv.model import HybridModel
+from memkv.recall.choosing import Candidate, choose
+from memkv.recall.embedding import DIMENSIONS, embed
+from memkv.recall.nearest import Nearest
+from memkv.recall.stretch import as_text
+from memkv.session.long_term import NEAR, stretches
+from memkv.splice import Segment, Splicer
+from memkv.store import Memory as Stored
+from memkv.turns import Message
+
+KIND = "recall"
+ALL = "all"
+DAY = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of one session as it comes back."""
+
+    text: str
+    said: float  # seconds since 1970
+    standing: bool
+
+
+class Recall:
+    """`recall` reads what it found as text; `recall kv N` splices caches, N tokens of each read again (`all`: all).
+
+    Raises:
+        ConfigError: no such number.
+    """
+
+    budgeted = True
+    sampled = False
+
+    def __init__(self, name: str = KIND) -> None:
+        self.name = name
+        repair = name.removeprefix(KIND).removeprefix(" kv ").strip()
+        if repair and repair != ALL and not repair.isdecimal():
+            raise ConfigError(f"{name!r} does not say how much is read again", "Write recall, or recall kv 8.")
+        self.repair = int(repair) if repair.isdecimal() else repair  # empty: as text
+
+    def remember(self, case: Case, limits: Limits) -> Memory:
+        """See `System.remember`."""
+        model, chat = case.model, case.model.chat
+        lead = [Message(role="system", content=MEMORIES)]
+        found = [each for meeting in case.scenario.meetings for each in stretches_of(model, meeting)]
+        vectors_ND = embed([each.text for each in found])
+        nearest = Nearest(DIMENSIONS)
+        nearest.add([("", number) for number in range(len(found))], vectors_ND)
+        asked_on = datetime.combine(date.fromisoformat(case.scenario.asked_on), datetime.min.time()).timestamp()
+        most = None if limits.active is None else limits.active - bytes_of(model, lead)
+        own = model.profile.at(0)
+
+        def messages(question: str) -> list[Message]:
+            """The lead, and each stretch that comes back as a message."""
+            near = nearest.search(embed([DATE.sub("", question)])[0], NEAR)
+            sizes = {each.address[1]: bytes_of(model, [memory(found[each.address[1]])]) - own for each in near}
+            candidates = [
+                Candidate(each.address, sizes[n], each.cosine, asked_on - found[n].said, found[n].standing)
+                for each in near
+                for n in [each.address[1]]
+            ]
+            chosen = choose(candidates, [each.vector_D for each in near], sum(sizes.values()) if most is None else most)
+            texts = [memory(found[each.address[1]]) for each in chosen]
+            while texts and limits.active is not None and bytes_of(model, [*lead, *texts]) > limits.active:
+                texts.pop(0)
+            return [*lead, *texts] if texts else []
+
+        at_rest = {"text": text_bytes([each.text for each in found]), "vectors": vectors_ND.nbytes}
+        if self.repair == "":
+            return Memory(messages, text=None, at_rest=at_rest)
+        splicer = Splicer(model)
+        before = chat.stable(lead)
+        first = chat.encode(before)
+        segments: dict[str, Segment] = {}
+        for each in found:
+            tokens = chat.encode_rest(before, chat.stable([*lead, memory(each)]))
+            repair = len(tokens) if self.repair == ALL else min(int(self.repair), len(tokens))
+            segments[each.text] = splicer.encode(first, tokens, repair)
+
+        def cache(asked: Sequence[Message]) -> LiveCache:
+            """The same messages out of their segments."""
+            if not asked:
+                return prefill(model, asked)
+            live = model.new_cache()
+            model.extend(live, first)
+            return splicer.splice(live, [segments[message["content"]] for message in asked[len(lead) :]])
+
+        at_rest["kv"] = sum(segment.payload for segment in segments.values())
+        spent = Spent(prefilled=sum(len(first) + len(segment) for segment in segments.values()))
+        return Memory(messages, text=None, at_rest=at_rest, cache=cache, spent=spent)
+
+
+def memory(stretch: Stretch) -> Message:
+    """As it stands between turns."""
+    return Message(role="system", content=stretch.text)
+
+
+def stretches_of(model: HybridModel, meeting: Meeting) -> list[Stretch]:
+    """The stretches of a session, as a session's end makes them."""
+    said = datetime.combine(date.fromisoformat(meeting.date), datetime.min.time()).timestamp()
+    messages = [
+        Stored("", n, "message", turn.role, to_message(turn)["content"], said, (), {})
+        for n, turn in enumerate(meeting.turns, 1)
+    ]
+    parts = [messages[a - 1 : b] for a, b in stretches(messages, (), model.chat.count, finished=True)]
+    return [
+        Stretch(as_text(part), said, any(find_rules(each.text) for each in part if each.role == "user"))
+        for part in parts
+    ]

@@ -1,0 +1,42 @@
+"""Recall of earlier sessions as a system: the same text, read or spliced."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_scenario import small_scenario
+from tiny_chat import tiny_chat
+
+from eval.reading import read_probes
+from eval.systems import Case, Limits, system
+from memkv.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return Case(tiny_chat("llama"), small_scenario())
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_spliced_with_everything_read_again_it_is_the_text(case, share):
+    limits = Limits(None if share is None else int(share * case.full.size().payload))
+    as_text, spliced = (system(name).remember(case, limits) for name in ("recall", "recall kv all"))
+    question = case.scenario.probes[0].question
+    messages = as_text.messages(question)
+    assert messages == spliced.messages(question)
+    one, other = as_text.before(case.model, messages), spliced.before(case.model, messages)
+    assert one.token_ids == other.token_ids
+    assert torch.allclose(case.model.extend(one, [20]), case.model.extend(other, [20]), atol=1e-5)
+    if limits.active is not None:
+        assert one.size().payload <= limits.active
+
+
+def test_it_answers_every_probe(case):
+    memory = system("recall kv 4").remember(case, Limits())
+    assert len(read_probes(case.model, memory, case.scenario).answers) == len(case.scenario.probes)
+    assert set(memory.at_rest) == {"text", "vectors", "kv"}
+
+
+def test_a_name_that_means_nothing_is_refused():
+    with pytest.raises(ConfigError, match="recall kv 8"):
+        system("recall kv some")
