@@ -240,6 +240,9 @@ def meter(session: Session, reply: Reply) -> None:
         elif event.kind == "recalled":
             text = f"brought back from {origin(event.data)} (score {event.data['score']:.0%})"
             console.print(f"{text}, /why {event.data['memory']} tells more", style="yellow", markup=False)
+        elif event.kind == "memories_failed":
+            text = f"nothing of earlier sessions could be brought back: {event.data['error']}"
+            console.print(text, style="yellow", markup=False)
         elif event.kind == "codec_refused":
             text = f"stored as {'+'.join(event.data['stored_as']) or 'it is'}: {event.data['error']}"
             console.print(text, style="yellow", markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from types import TracebackType
 
@@ -13,7 +14,15 @@ from memkv.compaction import strategy as strategy_by_name
 from memkv.compress import Chain, Identity, KVCompressor
 from memkv.compress import codec as codec_by_name
 from memkv.config import format_bytes, parse_bytes
-from memkv.errors import BudgetExceeded, DidNotShrink, InvalidInput, MemkvError, UnsupportedModel
+from memkv.errors import (
+    BudgetExceeded,
+    DidNotShrink,
+    InvalidInput,
+    MemkvError,
+    QuotaExceeded,
+    StorageFull,
+    UnsupportedModel,
+)
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
@@ -34,6 +43,9 @@ SMALLEST_EXCHANGE = 64  # tokens
 # Positions kept free after every turn, so that a strategy can still ask the model for a summary of all it has read.
 RESERVE = 320  # tokens
 RECALLED_SHARE = 0.125  # of the context budget that may be spent on what one message brings back
+
+
+NO_ROOM = (QuotaExceeded, StorageFull)
 
 
 class Session:
@@ -264,7 +276,8 @@ class Session:
     def close(self) -> None:
         """Let go of the live cache. Every turn was committed when it returned; what is made now are memories of it."""
         if self.memories and not self._closed and self._record.head:
-            self.long_term.remember(self.name, finished=True)
+            with suppress(*NO_ROOM):  # the next session of this tenant makes what is missing, and says if it cannot
+                self.long_term.remember(self.name, finished=True)
         self._live, self._closed = self.model.new_cache(), True
 
     def __enter__(self) -> Session:
@@ -342,10 +355,21 @@ class Session:
             draft.add("recalled", "", found.text, sources=(found.n,))
 
     def _bring_memories(self, draft: Draft, text: str, max_new_tokens: int) -> int:
-        """Put what earlier conversations said about the message before it; the tokens that came as cache."""
-        if not self._caught_up:
-            self.long_term.catch_up(self.name)
-            self._caught_up = True
+        """Put what earlier conversations said about the message before it; the tokens that came as cache.
+
+        A turn is never lost over a store that has no room for caches and vectors: that is logged.
+        """
+        try:
+            if not self._caught_up:
+                self.long_term.catch_up(self.name)
+                self._caught_up = True
+            return self._bring_in(draft, text, max_new_tokens)
+        except NO_ROOM as error:
+            draft.log("memories_failed", {"reason": type(error).__name__, "error": str(error)})
+            return 0
+
+    def _bring_in(self, draft: Draft, text: str, max_new_tokens: int) -> int:
+        """`_bring_memories`, once memories of all earlier conversations are made."""
         profile = self.model.profile
         room = max(0, self._room_for_recall(draft, text, max_new_tokens))
         present = {item.n for item in draft.items}

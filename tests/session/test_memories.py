@@ -125,3 +125,14 @@ def test_a_compaction_leaves_it_in_the_store(llama, tenant):
         session.compact()
         assert not any(item.kind == "memory" for item in session.context)
         assert recalled(session.turn(QUESTION, max_new_tokens=4))
+
+
+def test_a_full_store_costs_memories_and_never_a_turn(llama, tenant):
+    say(llama, tenant, "tuesday", FOLDER, memories=False)
+    say(llama, tenant, "today", "Good morning.", memories=False)
+    tenant.set_limits(quota_bytes=tenant.usage().total + 20_000, ttl_seconds=None)
+    reply = say(llama, tenant, "today", "Yes.")
+    [event] = [event for event in reply.events if event.kind == "memories_failed"]
+    assert event.data["reason"] == "QuotaExceeded" and tenant.segments() == []
+    tenant.set_limits(quota_bytes=None, ttl_seconds=None)
+    assert recalled(say(llama, tenant, "today", QUESTION))
