@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from memkv.errors import NotFound
 from memkv.store import Memory, StoredSegment, TenantStore
 
 
 def stretch_text(tenant: TenantStore, segment: StoredSegment) -> str:
-    """A stretch as it is embedded and read."""
-    return as_text(tenant.stretch(segment.session, segment.first, segment.last))
+    """A stretch as it is embedded and read.
+
+    Raises:
+        NotFound: it was forgotten.
+    """
+    said = tenant.stretch(segment.session, segment.first, segment.last)
+    if not said:
+        raise NotFound(f"Nothing is left of {segment.address}", "It was forgotten meanwhile; say your message again.")
+    return as_text(said)
 
 
 def text_of(tenant: TenantStore, memory: Memory) -> str:

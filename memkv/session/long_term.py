@@ -30,6 +30,7 @@ from memkv.turns import Message
 
 STRETCH = 256  # tokens from which on a stretch of messages is finished
 REPAIR = 8  # tokens of a segment that are read again where it is put
+CAUGHT_UP = 4  # sessions whose memories are made at the first turn of another one
 NEAR = 24  # nearest segments that are looked at for one message
 
 
@@ -87,9 +88,12 @@ class LongTerm:
             self._nearest.add(*self._embedded(made))
         return made
 
-    def catch_up(self, present: str) -> list[StoredSegment]:
-        """Make segments of what other sessions left unmade: they were killed, or are older than segments are."""
-        behind = [name for name in self.tenant.unsegmented() if name != present]
+    def catch_up(self, present: str, most: int = CAUGHT_UP) -> list[StoredSegment]:
+        """Make segments of what other sessions left unmade: they were killed, or are older than segments are.
+
+        Of the `most` sessions that were used last: their texts are read, and somebody waits.
+        """
+        behind = [name for name in self.tenant.unsegmented() if name != present][:most]
         return [segment for name in behind for segment in self.remember(name, finished=True)]
 
     def _make(self, segment: StoredSegment) -> StoredSegment:
@@ -130,6 +134,8 @@ class LongTerm:
             if stored is None or (stored.session == session and in_context(stored, present)):
                 continue
             said = self.tenant.stretch(stored.session, stored.first, stored.last)
+            if not said:
+                continue  # forgotten by another process, this moment
             whole = as_text(said)
             rules = any(find_rules(message.text) for message in said if message.role == "user")
             age = now - said[-1].created

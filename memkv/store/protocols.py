@@ -147,7 +147,7 @@ class Index(Protocol):
         """Segments of one session or of all, by session and number."""
 
     def unsegmented(self, tenant_id: str) -> list[str]:
-        """Sessions with messages after their last segment."""
+        """Sessions with messages after their last segment, those used last first."""
 
     def stretch(self, tenant_id: str, session: str, first: int, last: int) -> list[Memory]:
         """The messages of a session from number `first` to number `last`."""

@@ -255,7 +255,8 @@ class SqliteIndex:
         rows = self.file.rows(
             "SELECT s.name FROM sessions s WHERE s.tenant = ?"
             " AND (SELECT max(n) FROM memories WHERE session = s.id AND kind = 'message')"
-            " > coalesce((SELECT max(last) FROM segments WHERE session = s.id), 0) ORDER BY s.name",
+            " > coalesce((SELECT max(last) FROM segments WHERE session = s.id), 0)"
+            " ORDER BY s.updated DESC, s.name",
             (tenant_id,),
         )
         return [name for (name,) in rows]

@@ -217,7 +217,7 @@ class TenantStore:
         return self._backend.index.segments(self.id, session)
 
     def unsegmented(self) -> list[str]:
-        """Sessions with messages after their last segment."""
+        """Sessions with messages after their last segment, those used last first."""
         return self._backend.index.unsegmented(self.id)
 
     def stretch(self, session: str, first: int, last: int) -> list[Memory]:

@@ -45,7 +45,7 @@ def test_a_message_brings_the_conversation_back_that_it_is_near(llama, tenant):
     say(tenant, "trip", TRAIN)
     memory = LongTerm(llama, tenant)
     assert [segment.address for segment in memory.catch_up("now")] == ["trip/1-2", "work/1-2"]
-    assert memory.catch_up("now") == []
+    assert memory.catch_up("now") == [] and memory.catch_up("work") == []
     assert found(memory, "In which folder do I keep the notes of an interview?")[-1] == "work"
     assert "work" not in found(memory, "When does my train to Lisbon leave?")
     assert found(memory, "What is the capital of Mongolia?") == []
@@ -128,3 +128,11 @@ def test_a_budget_admits_what_fits(llama, tenant):
     memory.catch_up("now")
     [hit] = memory.find("Where are interview notes kept?", "now", (), ROOM)
     assert memory.find("Where are interview notes kept?", "now", (), memory.bytes_of(hit.text) - 1) == []
+
+
+def test_catching_up_takes_the_sessions_used_last_and_not_all_at_once(llama, tenant):
+    for number in range(6):
+        say(tenant, f"s{number}", FOLDER)
+    memory = LongTerm(llama, tenant)
+    assert [segment.session for segment in memory.catch_up("now", most=2)] == ["s5", "s4"]
+    assert [segment.session for segment in memory.catch_up("now")] == ["s3", "s2", "s1", "s0"]
