@@ -29,7 +29,7 @@ def main(act: str, folder: str, *names: str) -> None:
     with MemoryStore.open(Path(folder) / "store") as store:
         for name in names:
             model = load(name)
-            with Session(model, store.tenant("ada"), name) as session:
+            with Session(model, store.tenant("ada"), name, memories=False) as session:
                 if act == "before":
                     for turn in range(3):
                         session.turn(f"Question {turn}: what of item {turn * 7}?", max_new_tokens=12)

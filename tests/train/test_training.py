@@ -40,12 +40,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chat, hf = model.chat, model.hf
     rows = list(oracle_rows(episodes(DATA), lambda text: len(chat.encode(text))))
     texts = [
-        chat.render(state.prompt(lambda text: len(chat.encode(text))), open_reply=True)[-60:] + f"{answer}<|im_end|>"
+        chat.render(state.prompt(lambda text: len(chat.encode(text))), open_reply=True)[-400:] + f"{answer}<|im_end|>"
         for state, answer in rows
         if "+ " in answer
     ]
     optimizer = torch.optim.Adam(hf.parameters(), lr=1e-2)
-    for step in range(120):
+    for step in range(200):
         ids = torch.tensor([chat.encode(texts[step % len(texts)])])
         hf(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
