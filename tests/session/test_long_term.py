@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from tiny_chat import tiny_chat
 
-from memkv.model import HybridModel
 from memkv.recall.stretch import stretch_text
 from memkv.session.long_term import STRETCH, LongTerm
-from memkv.store import MemoryStore, NewMemory, TenantStore
+from memkv.store import NewMemory, TenantStore
 
 FOLDER = "Interview notes are kept in the red folder, and nowhere else."
 TRAIN = "My train to Lisbon leaves at nine in the morning on Friday."
 ROOM = 1 << 30
-
-
-@pytest.fixture(scope="module")
-def llama() -> HybridModel:
-    return tiny_chat("llama")
-
-
-@pytest.fixture
-def tenant(store_folder) -> Iterator[TenantStore]:
-    with MemoryStore.open(store_folder) as store:
-        yield store.tenant("ada")
 
 
 def say(tenant: TenantStore, name: str, *said: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from architectures import NAMED
 from tiny_chat import TEMPLATES, tiny_chat
@@ -17,17 +15,6 @@ from memkv.store import MemoryStore, TenantStore
 FOLDER = "Interview notes are kept in the red folder, and nowhere else."
 QUESTION = "Where are interview notes kept?"
 AS_TEXT = ("gpt2", "recurrent_gemma")
-
-
-@pytest.fixture(scope="module")
-def llama() -> HybridModel:
-    return tiny_chat("llama")
-
-
-@pytest.fixture
-def tenant(store_folder) -> Iterator[TenantStore]:
-    with MemoryStore.open(store_folder) as store:
-        yield store.tenant("ada")
 
 
 def say(model: HybridModel, tenant: TenantStore, name: str, text: str, **options) -> Reply:

@@ -26,17 +26,6 @@ from memkv.store import MemoryStore, TenantStore
 POLICY = "1. Never name a source.\n2. Headlines must be at most 62 characters.\nWe meet on Tuesdays."
 
 
-@pytest.fixture(scope="module")
-def llama() -> HybridModel:
-    return tiny_chat("llama")
-
-
-@pytest.fixture
-def tenant(store_folder) -> Iterator[TenantStore]:
-    with MemoryStore.open(store_folder) as store:
-        yield store.tenant("ada")
-
-
 def talk(session: Session, turns: int, start: int = 0) -> None:
     for turn in range(start, start + turns):
         session.turn(f"Question {turn}: what of item {turn * 7}?", max_new_tokens=8)
