@@ -140,6 +140,7 @@ def save_adapter(model: PeftModel, base: Base, folder: Path, lora: Lora) -> None
     """Write the adapter in bf16, with what it was trained on, whole or not at all."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    model.peft_config["default"].base_model_name_or_path = base.name  # PEFT would write this machine's path
     model.save_pretrained(str(partial), selected_adapters=["default"])
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(partial / WEIGHTS).items()}
     save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})

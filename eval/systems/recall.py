@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
-from eval.scenarios import Meeting, to_message
+from eval.scenarios import Meeting
 from eval.systems.base import Case, Limits, Memory, Spent, bytes_of, prefill
 from eval.systems.fitting import text_bytes
 from eval.systems.retrieval import DATE
 from memkv.compaction.base import MEMORIES
-from memkv.compaction.rules import find_rules
 from memkv.errors import ConfigError
 from memkv.live import LiveCache
 from memkv.model import HybridModel
@@ -19,14 +18,13 @@ from memkv.recall.choosing import Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, embed
 from memkv.recall.nearest import Nearest
 from memkv.recall.stretch import as_text
-from memkv.session.long_term import NEAR, stretches
+from memkv.session.long_term import NEAR, holds_rules, stretches
 from memkv.splice import Segment, Splicer
 from memkv.store import Memory as Stored
 from memkv.turns import Message
 
 KIND = "recall"
 ALL = "all"
-DAY = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Recall:
         vectors_ND = embed([each.text for each in found])
         nearest = Nearest(DIMENSIONS)
         nearest.add([("", number) for number in range(len(found))], vectors_ND)
-        asked_on = datetime.combine(date.fromisoformat(case.scenario.asked_on), datetime.min.time()).timestamp()
+        asked_on = seconds(case.scenario.asked_on)
         most = None if limits.active is None else limits.active - bytes_of(model, lead)
         own = model.profile.at(0)
 
@@ -114,13 +112,12 @@ def memory(stretch: Stretch) -> Message:
 
 def stretches_of(model: HybridModel, meeting: Meeting) -> list[Stretch]:
     """The stretches of a session, as a session's end makes them."""
-    said = datetime.combine(date.fromisoformat(meeting.date), datetime.min.time()).timestamp()
-    messages = [
-        Stored("", n, "message", turn.role, to_message(turn)["content"], said, (), {})
-        for n, turn in enumerate(meeting.turns, 1)
-    ]
+    said = seconds(meeting.date)
+    messages = [Stored("", n, "message", turn.role, turn.text, said, (), {}) for n, turn in enumerate(meeting.turns, 1)]
     parts = [messages[a - 1 : b] for a, b in stretches(messages, (), model.chat.count, finished=True)]
-    return [
-        Stretch(as_text(part), said, any(find_rules(each.text) for each in part if each.role == "user"))
-        for part in parts
-    ]
+    return [Stretch(as_text(part), said, holds_rules(part)) for part in parts]
+
+
+def seconds(day: str) -> float:
+    """The beginning of a day (ISO date), in seconds since 1970."""
+    return datetime.fromisoformat(day).timestamp()

@@ -137,10 +137,9 @@ class LongTerm:
             if not said:
                 continue  # forgotten by another process, this moment
             whole = as_text(said)
-            rules = any(find_rules(message.text) for message in said if message.role == "user")
             age = now - said[-1].created
             nbytes = self.bytes_of(whole)
-            candidates.append(Candidate(near.address, nbytes, near.cosine, age, rules))
+            candidates.append(Candidate(near.address, nbytes, near.cosine, age, holds_rules(said)))
             vectors.append(near.vector_D)
             found[near.address] = Found(stored, whole, round(near.cosine, 4), nbytes)
         return [found[each.address] for each in choose(candidates, vectors, budget)]
@@ -203,6 +202,11 @@ def stretches(
     if finished and run:
         found.append(run)
     return [(run[0].n, run[-1].n) for run in found]
+
+
+def holds_rules(said: Sequence[Memory]) -> bool:
+    """Whether the user says anything in a stretch that is worded as a rule."""
+    return any(find_rules(message.text) for message in said if message.role == "user")
 
 
 def in_context(segment: StoredSegment, present: Collection[int]) -> bool:

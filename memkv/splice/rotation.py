@@ -22,6 +22,7 @@ from memkv.snapshot import LayerState
 Move = Callable[[Tensor, int], Tensor]  # (entries BHTD, positions further on) -> entries BHTD
 SLOTS = ("keys", "values")  # a latent layer keeps its rotary part among the values
 TOKENS = 24
+AS_TEXT = "Memories are brought back as text with this model."
 FAR = 997  # positions between the two readings, where the model has as many
 # Of the largest number in a slot. Angles at position 997 are right to 6e-5 in the models' own fp32.
 TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3}
@@ -89,16 +90,21 @@ def find_moves(model: HybridModel) -> dict[tuple[int, str], Move]:
         raise UnsupportedModel(
             f"The cached keys of layers {sorted(set(wrong))} of {model.name} cannot be moved to other positions: no "
             "rotation takes them from one to the other",
-            "Memories are brought back as text with this model.",
+            AS_TEXT,
         )
     return found
 
 
 def read_at(model: HybridModel, position: int) -> tuple[LayerState, ...]:
     """Every layer's state after the same tokens, read alone from `position` on."""
-    generator = torch.Generator().manual_seed(0)
+    return model.read_alone(probe_tokens(model, TOKENS, seed=0), position)
+
+
+def probe_tokens(model: HybridModel, count: int, seed: int) -> list[int]:
+    """Tokens to try a model with: pseudo-random, the same every time."""
     vocab = model.hf.config.get_text_config(decoder=True).vocab_size
-    return model.read_alone(torch.randint(0, vocab, (TOKENS,), generator=generator).tolist(), position)
+    found: list[int] = torch.randint(0, vocab, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+    return found
 
 
 def slots(layers: Sequence[LayerState]) -> list[tuple[int, str]]:

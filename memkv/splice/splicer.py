@@ -19,7 +19,7 @@ from memkv.live import LiveCache
 from memkv.model import HybridModel
 from memkv.snapshot import CacheSnapshot, LayerState
 from memkv.splice.recurrence import Transition, find_form, measure, recorded, recurrent
-from memkv.splice.rotation import SLOTS, TOKENS, find_moves
+from memkv.splice.rotation import AS_TEXT, SLOTS, TOKENS, find_moves, probe_tokens
 from memkv.splice.segment import Segment
 
 SPLICED = ("full", "sliding", "latent", "linear", "hybrid", "hybrid_sliding", "empty")
@@ -143,8 +143,7 @@ class Splicer:
     def _find_forms(self) -> dict[int, dict[str, Transition]]:
         """Layer -> form of each of its recurrent states."""
         model = self.model
-        vocab = model.hf.config.get_text_config(decoder=True).vocab_size
-        tokens = torch.randint(0, vocab, (2 * TOKENS,), generator=torch.Generator().manual_seed(1)).tolist()
+        tokens = probe_tokens(model, 2 * TOKENS, seed=1)
         live = model.new_cache()
         model.extend(live, tokens[:TOKENS])
         start = model.capture(live)
@@ -159,9 +158,6 @@ class Splicer:
                 f"The states of layers {odd} of {model.name} are not linear in the states before them", AS_TEXT
             )
         return {index: found for index, found in forms.items() if found is not None}
-
-
-AS_TEXT = "Memories are brought back as text with this model."
 
 
 def without_lead(layer: LayerState, tokens: int) -> LayerState:
