@@ -30,6 +30,7 @@ from memkv.errors import ConfigError
 
 SEALED = "MEMKV_SEALED_SEED"
 DOMAINS: tuple[Domain, ...] = tuple(domain for domain in get_args(Domain) if domain != "own")
+TRAINING: tuple[Split, ...] = ("train", "practice")  # what may be learned from
 WORDS_PER_TOKEN = 1 / 1.55  # of the embedded model's tokenizer on these texts
 # Compactions -> pairs of 20.
 ROUNDS = {1: 8, 2: 6, 5: 4, 10: 2}
@@ -90,7 +91,7 @@ def generate(
     config = config or Config()
     secret = os.environ.get(SEALED)
     root = f"{secret or seed}/{split}"
-    training = split == "train"
+    training = split in TRAINING
     rng = random.Random(f"{root}/{index}")
     name = f"{split}-{index:04}"
     available = families(domain, split)
@@ -198,7 +199,7 @@ class Options:
 
     out: Path
     """JSON Lines file to write."""
-    split: Literal["train", "dev", "test"] = "test"
+    split: Literal["train", "practice", "dev", "test"] = "test"
     """Families of which split."""
     count: int = 100
     """Scenarios; two make a pair."""

@@ -21,7 +21,7 @@ from memkv.errors import ConfigError
 from memkv.turns import Message
 
 Domain = Literal["editorial", "planning", "customer", "coding", "own"]
-Split = Literal["train", "dev", "test", "own"]
+Split = Literal["train", "practice", "dev", "test", "own"]
 RuleType = Literal[
     "prohibition", "obligation", "conditional", "cap", "format", "order", "authority", "preference", "expiring"
 ]

@@ -26,6 +26,7 @@ from train.machine import base_of, prepared
 from train.policy import Base, trained_adapter
 from train.shared import places, read_prompts
 from train.states import Row
+from train.workers import spread_over
 
 COPIED, LETTER, END = "inside a line", "a letter", "the end"
 BEGINNINGS = {"+": "+ a new note", "~": "~ a changed note", "-": "- a note that is over", "L": "LOST", "N": "No change"}
@@ -79,7 +80,8 @@ def agreement(config: Config, options: Options) -> dict[str, Tally]:
     base = base_of(config.model, config.machine)
     model = trained_adapter(base, options.adapter, config.lora)
     count = base.counter()
-    rows = list(oracle_rows(held_out(config.data, options.episodes, config.machine.processes), count))
+    with spread_over(config.machine.processes) as spread:
+        rows = list(oracle_rows(held_out(config.data, options.episodes, spread), count))
     prompt = base.prompter()
     rows.sort(key=lambda row: len(prompt(row[0])))
     model.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from memkv.config import load_yaml
 from memkv.errors import ConfigError
@@ -26,6 +26,7 @@ class Machine:
         attention: transformers' implementation, or `grouped` (`train.attention`), which is faster on a CPU.
         threads: of torch on a CPU; None for all cores.
         processes: that read conversations in parallel.
+        readers: frozen readers that judge answers, each in a process of its own; one reads in this process.
         batch: answers written at once; at least one whole group.
         max_answer: tokens of one answer.
         sft_batch: rows of one backward pass of the warm start.
@@ -38,6 +39,7 @@ class Machine:
     attention: str = "sdpa"
     threads: int | None = None
     processes: int = 2
+    readers: int = 1
     batch: int = 16
     max_answer: int = 160
     sft_batch: int = 8
@@ -123,6 +125,8 @@ class Grpo:
         warmup: steps.
         beta: weight of the KL divergence from the warm start.
         easy: share of the states kept in which the policy's greedy answer was as good as the oracle's.
+        families: that the conversations are made of: train, which the warm start has imitated, practice, which it has
+            never seen, or both.
         patience: steps without any difference in reward before the run is stopped.
         save_steps: optimizer steps between checkpoints.
     """
@@ -138,6 +142,7 @@ class Grpo:
     warmup: int = 5
     beta: float = 0.02
     easy: float = 0.25
+    families: tuple[Literal["train", "practice"], ...] = ("train",)
     patience: int = 20
     save_steps: int = 10
 

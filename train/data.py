@@ -9,15 +9,13 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from multiprocessing import get_context
 
 from rich.progress import track
 
-from eval.generate import DOMAINS, WORDS_PER_TOKEN, generate
+from eval.generate import DOMAINS, TRAINING, WORDS_PER_TOKEN, generate
 from eval.generate import Config as Conversation
 from eval.making.family import families
 from eval.prose.sentences import split
@@ -30,6 +28,7 @@ from memkv.errors import ConfigError
 from memkv.turns import Message
 from train.states import Row, State, claims, oracle, targets_of
 from train.truth import Standing, askable, place_of, standings
+from train.workers import Spread
 
 Write = Callable[[State], str]  # a policy: from a state to its answer
 # With every rule kept, room for notes of that many tokens would do; the least is what two rules take.
@@ -95,8 +94,8 @@ class Episode:
         )
 
 
-def conversations(config: Config, split: Split = "train") -> list[Scenario]:
-    """The conversations, in order of their seeds.
+def conversations(config: Config, *splits: Split) -> list[Scenario]:
+    """The conversations, in order of their seeds; of several splits in turn.
 
     Raises:
         ConfigError: sizes that do not go together, or a scenario file that holds none.
@@ -107,7 +106,7 @@ def conversations(config: Config, split: Split = "train") -> list[Scenario]:
     found: list[Scenario] = []
     while len(found) < config.episodes:
         pair = len(found) // 2
-        domain = DOMAINS[pair % len(DOMAINS)]
+        domain, split = DOMAINS[pair % len(DOMAINS)], splits[pair // len(DOMAINS) % len(splits)]
         most = min(config.rules[1], len(families(domain, split)) - NEVER)
         tokens, rules = rng.randint(*config.tokens), rng.randint(min(config.rules[0], most), most)
         shape = Conversation(tokens=tokens, rounds=1, rules=rules, never=NEVER, probes=2 * (rules + NEVER))
@@ -140,39 +139,36 @@ def episode(scenario: Scenario, config: Config) -> Episode:
     return Episode(scenario, parts, room, tuple(map(tuple, found)), tuple(map(tuple, places)))
 
 
-def held_out(config: Config, count: int, processes: int = 1) -> list[Episode]:
+def held_out(config: Config, count: int, spread: Spread = map) -> list[Episode]:
     """Episodes of the dev families, always the same ones: to watch, never to learn from.
 
     Raises:
         ConfigError: see `conversations`.
     """
     watched = dataclasses.replace(config, episodes=count, seed=0, scenarios=None)
-    return read_all(conversations(watched, "dev"), watched, processes)
+    return read_all(conversations(watched, "dev"), watched, spread)
 
 
-def episodes(config: Config, processes: int = 1) -> list[Episode]:
+def episodes(config: Config, spread: Spread = map, splits: Sequence[Split] = ("train",)) -> list[Episode]:
     """All conversations as episodes.
 
     Raises:
-        ConfigError: see `conversations`; or one of them is not of the train split.
+        ConfigError: see `conversations`; or one of them is of a split that is not to be trained on.
     """
-    found = conversations(config)
-    foreign = sorted({scenario.split for scenario in found} - {"train", "own"})
+    found = conversations(config, *splits)
+    foreign = sorted({scenario.split for scenario in found} - {*TRAINING, "own"})
     if foreign:
         raise ConfigError(
             f"Scenarios of the split {foreign[0]!r} cannot be trained on",
             "Generate some: python -m eval.generate --split train.",
         )
-    return read_all(found, config, processes)
+    return read_all(found, config, spread)
 
 
-def read_all(found: Sequence[Scenario], config: Config, processes: int) -> list[Episode]:
+def read_all(found: Sequence[Scenario], config: Config, spread: Spread) -> list[Episode]:
     """Conversations as episodes, in order."""
-    make = partial(episode, config=config)
-    if processes == 1:
-        return [make(scenario) for scenario in track(found, "Reading conversations", transient=True)]
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        return list(track(pool.map(make, found), "Reading conversations", len(found), transient=True))
+    made = spread(partial(episode, config=config), found)
+    return list(track(made, "Reading conversations", len(found), transient=True))
 
 
 def follow(one: Episode, answer: Write, count: Count, how: str, stray: float = 0.0) -> Iterator[Row]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
 from datasets import Dataset
 from peft import PeftModel
@@ -23,19 +22,20 @@ from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
 
-from memkv import HybridModel
 from memkv.errors import ConfigError, MemkvError
 from train.config import Config, load_config
 from train.machine import base_of, prepared, writer_of
 from train.playing import PART, Segment, play, segments, watch
 from train.policy import Base, Writer, save_adapter, trained_adapter
 from train.progress import use_bar
-from train.rewards import COSTS, Reward, Terms, Weights
+from train.readers import Readers
+from train.rewards import COSTS, Weights
 from train.run_folder import ADAPTER, Curves, RunFolder, open_run, step_of
 from train.sampling import adapter_in_bf16
 from train.shared import shared_prompts
-from train.states import State, from_line, read, save, to_line
+from train.states import State, read, save, to_line
 from train.trl_names import keep_groups_together
+from train.workers import spread_over
 
 TERMS = tuple(field.name for field in dataclasses.fields(Weights))
 
@@ -80,18 +80,18 @@ def run(config: Config, out: Path, start: Path | None, console: Console) -> Path
     if folder.done(PART):
         return folder.part(PART) / ADAPTER
     warm = start or warm_start(folder, config)
-    reader = HybridModel.from_pretrained(
-        config.model, dtype=getattr(torch, config.machine.dtype), device=config.machine.device
-    )
-    for segment in segments(config):
-        checkpoint = folder.checkpoint(PART)
-        if checkpoint is None or step_of(Path(checkpoint)) < segment.last:
-            file = folder.part(PART) / f"states-{segment.first:05}.jsonl"
-            if not file.exists():
-                save(file, play(config, now(config, folder, warm), segment, folder, console))
-            reinforce(config, warm, reader, segment, list(read(file)), folder)
-    player = now(config, folder, warm)
-    watch(config, player, sum(stage.steps for stage in config.grpo.stages), folder, console)
+    machine = config.machine
+    with spread_over(machine.processes) as spread, spread_over(machine.readers) as spread_readers:
+        readers = Readers(config, spread_readers)
+        for segment in segments(config):
+            checkpoint = folder.checkpoint(PART)
+            if checkpoint is None or step_of(Path(checkpoint)) < segment.last:
+                file = folder.part(PART) / f"states-{segment.first:05}.jsonl"
+                if not file.exists():
+                    save(file, play(config, now(config, folder, warm), segment, folder, console, spread))
+                reinforce(config, warm, readers, segment, list(read(file)), folder)
+        player = now(config, folder, warm)
+        watch(config, player, sum(stage.steps for stage in config.grpo.stages), folder, console, spread)
     save_adapter(player.model, player.base, folder.part(PART) / ADAPTER, config.lora)
     return folder.part(PART) / ADAPTER
 
@@ -133,7 +133,7 @@ def group_writer(config: Config, base: Base, model: PeftModel) -> Callable[..., 
     return write
 
 
-def reward_functions(reward: Reward) -> list[Callable[..., list[float]]]:
+def reward_functions(readers: Readers) -> list[Callable[..., list[float]]]:
     """One function a term, as TRL logs them one by one; the sum is weighted by TRL."""
 
     def function(name: str) -> Callable[..., list[float]]:
@@ -141,19 +141,10 @@ def reward_functions(reward: Reward) -> list[Callable[..., list[float]]]:
 
         def term(completions: Sequence[str], state: Sequence[str], **_: Any) -> list[float]:
             """The term of each answer."""
-            found: list[Terms] = [reward.terms(parsed(s), answer) for s, answer in zip(state, completions, strict=True)]
-            return [sign * getattr(terms, name) for terms in found]
+            return [sign * getattr(terms, name) for terms in readers.terms(state, completions)]
 
         term.__name__ = name
         return term
-
-    known: dict[str, State] = {}
-
-    def parsed(line: str) -> State:
-        """The same line gives the same state, so that the reward knows it again."""
-        if line not in known:
-            known[line] = from_line(line)
-        return known[line]
 
     return [function(name) for name in TERMS]
 
@@ -174,7 +165,7 @@ class StopAt(TrainerCallback):
 
 
 def reinforce(
-    config: Config, warm: Path, reader: HybridModel, segment: Segment, pool: Sequence[State], folder: RunFolder
+    config: Config, warm: Path, readers: Readers, segment: Segment, pool: Sequence[State], folder: RunFolder
 ) -> None:
     """The segment's steps, from the last checkpoint on. TRL keeps a copy of the warm start for the KL divergence."""
     grpo, machine = config.grpo, config.machine
@@ -188,7 +179,6 @@ def reinforce(
     dataset = Dataset.from_list(
         [rows[(i - segment.first * grpo.groups) % len(rows)] for i in range(steps * grpo.groups)]
     )
-    reward = Reward(base.counter(), reader)
     arguments = GRPOConfig(
         output_dir=str(folder.part(PART)),
         max_steps=steps,
@@ -216,7 +206,7 @@ def reinforce(
     trainer = GRPOTrainer(
         model=model,
         args=arguments,
-        reward_funcs=reward_functions(reward),
+        reward_funcs=reward_functions(readers),
         train_dataset=dataset,
         processing_class=base.tokenizer,
         rollout_func=group_writer(config, base, model),

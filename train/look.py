@@ -24,6 +24,7 @@ from train.policy import trained_adapter
 from train.rewards import COSTS, Reward, Terms
 from train.rollout import Step, rollout, survival
 from train.states import oracle
+from train.workers import spread_over
 
 TOLD = 0.01  # differences in a term that are worth naming
 
@@ -65,9 +66,9 @@ def look(config: Config, options: Options) -> None:
     base = base_of(config.model, config.machine)
     writer = writer_of(config, base, trained_adapter(base, options.adapter, config.lora))
     count, reward = base.counter(), Reward(base.counter())
-    paths = rollout(
-        held_out(config.data, options.episodes, config.machine.processes), writer.answers, count, "looked at"
-    )
+    with spread_over(config.machine.processes) as spread:
+        found = held_out(config.data, options.episodes, spread)
+    paths = rollout(found, writer.answers, count, "looked at")
     reached = survival(paths)
     print(
         f"Of {reached.rules} rules in force {reached.survived:.1%} survive; {reached.false:.1%} of what is claimed is "

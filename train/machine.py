@@ -23,6 +23,8 @@ def prepared(config: Config) -> Config:
         torch.set_num_threads(machine.threads)
     if machine.device == "cpu":
         score_answers_only()
+    else:
+        torch.set_float32_matmul_precision("high")  # products of fp32 in TF32
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
     if machine.dtype == AUTO:

@@ -17,6 +17,7 @@ from train.rewards import Reward
 from train.rollout import rollout, survival
 from train.run_folder import RunFolder
 from train.states import Row, State, oracle
+from train.workers import Spread
 
 PART = "grpo"
 OWN_SEEDS = 100_000  # of the conversations of refreshes, beyond those of the warm start
@@ -42,24 +43,26 @@ def segments(config: Config) -> Iterator[Segment]:
             done = last
 
 
-def play(config: Config, writer: Writer, segment: Segment, folder: RunFolder, console: Console) -> list[State]:
+def play(
+    config: Config, writer: Writer, segment: Segment, folder: RunFolder, console: Console, spread: Spread
+) -> list[State]:
     """New conversations, compacted by the policy as it is now; the states in them that a segment learns from."""
     count = writer.base.counter()
     data = dataclasses.replace(
         config.data, episodes=config.grpo.episodes, seed=config.data.seed + OWN_SEEDS + segment.first
     )
-    found = episodes(data, config.machine.processes)
+    found = episodes(data, spread, config.grpo.families)
     paths = rollout(found, writer.answers, count, f"step-{segment.first}", segment.stage.folds, segment.first)
     folder.log(PART, {"kind": "rollout", "step": segment.first, **dataclasses.asdict(survival(paths))})
-    watch(config, writer, segment.first, folder, console)
+    watch(config, writer, segment.first, folder, console, spread)
     rows = [(step.state, step.answer) for path in paths for step in path]
     pool = worth_learning(rows, Reward(count, weights=segment.stage.weights), count, config.grpo.easy, segment.first)
     return pool[: (segment.last - segment.first) * config.grpo.groups]
 
 
-def watch(config: Config, writer: Writer, step: int, folder: RunFolder, console: Console) -> None:
+def watch(config: Config, writer: Writer, step: int, folder: RunFolder, console: Console, spread: Spread) -> None:
     """How many rules of families that were never trained on survive now; logged, and nothing is learned from it."""
-    found = held_out(config.data, config.grpo.watched, config.machine.processes)
+    found = held_out(config.data, config.grpo.watched, spread)
     reached = survival(rollout(found, writer.answers, writer.base.counter(), f"watched-{step}"))
     folder.log(PART, {"kind": "held_out", "step": step, **dataclasses.asdict(reached)})
     console.print(
@@ -77,7 +80,8 @@ def worth_learning(rows: Sequence[Row], reward: Reward, count: Count, easy: floa
     rng = random.Random(seed)
     hard, rest = [], []
     for state, answer in rows:
-        worse = reward.total(state, answer) < reward.total(state, oracle(state))
+        best = oracle(state)
+        worse = answer != best and reward.total(state, answer) < reward.total(state, best)
         (hard if worse else rest).append(state)
     rng.shuffle(rest)
     kept = [*hard, *rest[: max(1, round(easy * len(rows)))]]

@@ -12,6 +12,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 from transformers import DynamicLayer, PreTrainedTokenizerBase
 
+from train.merged import merged
 from train.shared import Read, places, read_prompts
 
 FULL = 0.75  # share of a batch that still writes, at which the others are taken out
@@ -56,7 +57,11 @@ def sample(
     stops = torch.tensor([*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id], device=model.device)
     training = model.training
     model.eval()
-    with adapter_in_bf16(model, mixed_precision), torch.autocast(model.device.type, torch.bfloat16, mixed_precision):
+    with (
+        merged(model, reads and model.dtype == torch.float32),
+        adapter_in_bf16(model, mixed_precision),
+        torch.autocast(model.device.type, torch.bfloat16, mixed_precision),
+    ):
         read = read_prompts(model, [prompt for prompt in prompts for _ in range(each)], reads)
         found = decode(model, read, most, temperature, stops)
     model.train(training)

@@ -33,6 +33,7 @@ from train.run_folder import ADAPTER, Curves, RunFolder, open_run
 from train.sampling import adapter_in_bf16
 from train.shared import shared_prompts
 from train.states import Row, State, oracle, read_rows, save_rows
+from train.workers import spread_over
 
 WARM, ROWS = "warm", "rows.jsonl"
 ROUNDING = 1e-6
@@ -101,7 +102,8 @@ def run(config: Config, out: Path, console: Console) -> Path:
 def oracle_answers(config: Config, base: Base) -> list[Row]:
     """Rows of the oracle; windows in which nothing happens are thinned out."""
     count = base.counter()
-    found = episodes(config.data, config.machine.processes)
+    with spread_over(config.machine.processes) as spread:
+        found = episodes(config.data, spread)
     return thinned(list(oracle_rows(found, count, config.data.stray)), config.sft.quiet, config.seed)
 
 
@@ -116,7 +118,8 @@ def best_answers(
     sft, count, reward = config.sft, base.counter(), Reward(base.counter())
     writer = writer_of(config, base, model)
     data = dataclasses.replace(config.data, episodes=sft.rejection_episodes, seed=config.data.seed + 1000 * number)
-    found = episodes(data, config.machine.processes)
+    with spread_over(config.machine.processes) as spread:
+        found = episodes(data, spread)
     seeds = iter(range(10**9))
     hard: list[Row] = []
     easy: list[Row] = []

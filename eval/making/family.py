@@ -19,7 +19,7 @@ from eval.scenarios import Check, Polarity, RuleType, build
 from memkv.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "families"
-GENERAL = "general"
+GENERAL, PRACTICE = "general", "practice"
 FEWEST_VALUES, MOST_VALUES = 5, 8
 EXCEPTIONS = 4
 SLOT = re.compile(r"\{[vV]alue\}")
@@ -71,7 +71,7 @@ class Family:
     """
 
     id: str
-    split: Literal["train", "dev", "test"]
+    split: Literal["train", "practice", "dev", "test"]
     type: RuleType
     topic: str
     values: tuple[str, ...]
@@ -105,10 +105,13 @@ COUNTED = ("max_words", "max_sentences")
 def families(domain: str, split: str, folder: Path = FOLDER) -> tuple[Family, ...]:
     """Families of a domain and the general ones, of one split, in the order of their files; ids are domain/id.
 
+    Those of the split "practice" have files of their own, in a folder of that name.
+
     Raises:
         ConfigError: no such file, or a family that breaks the format.
     """
-    both = (*load(folder / f"{domain}.yaml"), *load(folder / f"{GENERAL}.yaml"))
+    home = folder / PRACTICE if split == PRACTICE else folder
+    both = (*load(home / f"{domain}.yaml"), *load(home / f"{GENERAL}.yaml"))
     return tuple(family for family in both if family.split == split)
 
 

@@ -23,7 +23,7 @@ MEANT = 0.2  # share of the rarer words, of a note or of what names it, that bot
 SAME = 0.4  # the share from which on a new note takes the place of another, if its message speaks of a change
 SPEAKS_OF_CHANGE = re.compile(
     r"\b(change[ds]?|instead|no longer|any ?more|from now on|as of|anew|now|amend\w*|differently?|forget what|updated?"
-    r"|new|moved on|replac\w+)\b",
+    r"|new|moved on|replac\w+|before|earlier|previous\w*|used to|old|so far|correct\w*|wrong|mistaken?)\b",
     re.IGNORECASE,
 )
 DATE = re.compile(

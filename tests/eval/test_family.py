@@ -8,12 +8,13 @@ import pytest
 import yaml
 
 from eval.generate import DOMAINS
-from eval.making.family import FOLDER, GENERAL, Family, families, fill, load, lower, matches
+from eval.making.family import FOLDER, GENERAL, PRACTICE, Family, families, fill, load, lower, matches
 from eval.scenarios import Check, Split
 from memkv.errors import ConfigError
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 FILES = (*DOMAINS, GENERAL)
+HOMES = (FOLDER, FOLDER / PRACTICE)
 
 GOOD: dict[str, Any] = {
     "id": "vault",
@@ -53,6 +54,12 @@ def test_every_file_is_sound_and_large_enough(name: str) -> None:
     assert all(shares[split] >= 4 for split in SPLITS)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_to_practise_on_is_sound(name: str) -> None:
+    found = load(FOLDER / PRACTICE / f"{name}.yaml")
+    assert len(found) >= 10 and {family.split for family in found} == {PRACTICE}
+
+
 def test_there_are_40_families_in_all() -> None:
     assert sum(len(load(FOLDER / f"{name}.yaml")) for name in FILES) >= 40
 
@@ -67,7 +74,7 @@ def test_splits_share_no_family(domain: str) -> None:
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_no_wording_is_about_another_family(domain: str) -> None:
     """Else a text that keeps one rule would seem to say another."""
-    known = [*load(FOLDER / f"{domain}.yaml"), *load(FOLDER / f"{GENERAL}.yaml")]
+    known = [family for home in HOMES for name in (domain, GENERAL) for family in load(home / f"{name}.yaml")]
     clashes = [
         (family.id, other.id, fill(wording, value))
         for family in known
@@ -82,7 +89,7 @@ def test_no_wording_is_about_another_family(domain: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_options_of_a_family_differ(name: str) -> None:
-    for family in load(FOLDER / f"{name}.yaml"):
+    for family in (family for home in HOMES for family in load(home / f"{name}.yaml")):
         for template in (family.answer, family.act):
             assert len({fill(template, value).lower() for value in family.values}) == len(family.values), family.id
 

@@ -22,7 +22,7 @@ from eval.scorers import (
 )
 from memkv.errors import InvalidInput
 
-FAMILIES = [family for path in sorted(FOLDER.glob("*.yaml")) for family in load(path)]
+FAMILIES = [family for path in sorted(FOLDER.rglob("*.yaml")) for family in load(path)]
 
 
 def rule_of(family: Family, value: str, number: int, wording: str | None = None, status: str = "active") -> Rule:
@@ -43,7 +43,7 @@ def some() -> list[Scenario]:
     return list(scenarios("train", 12, 7))
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: f"{family.split}-{family.id}")
 def test_every_wording_of_every_family_reads_back(family: Family) -> None:
     """With the right value it is right, also beside a rule worded otherwise; with another value it is wrong."""
     for wording in (*family.say, *family.implicit):
@@ -54,7 +54,7 @@ def test_every_wording_of_every_family_reads_back(family: Family) -> None:
             assert said(text, rule_of(family, other, number)).verdict == "wrong", text
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: f"{family.split}-{family.id}")
 def test_no_family_can_be_gamed(family: Family) -> None:
     rules = [rule_of(family, value, number) for number, value in enumerate(family.values)]
     texts = {
@@ -260,7 +260,7 @@ def test_a_check_without_its_value_is_refused() -> None:
         complies("some text", Check("max_words", "many"))
 
 
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f.check], ids=lambda family: family.id)
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f.check], ids=lambda family: f"{family.split}-{family.id}")
 def test_formats_of_families_are_told_apart(family: Family) -> None:
     """The draft with a value passes that value's check and no other value's."""
     drafts = {value: fill(family.act, value) for value in family.values}

@@ -173,9 +173,19 @@ def test_quiet_windows_are_thinned():
     assert len(kept) - busy(kept) == round(busy(rows) / 4)
 
 
-def test_train_and_test_share_no_rule_in_words():
-    assert shared("train", "test", 6) == set()
-    assert shared("train", "dev", 6) == set()
+@pytest.mark.parametrize("split", ["train", "practice"])
+def test_what_is_learned_and_what_is_measured_share_no_rule_in_words(split):
+    assert shared(split, "test", 6) == set()
+    assert shared(split, "dev", 6) == set()
+
+
+def test_the_families_to_practise_on_are_others_than_those_to_imitate():
+    both = episodes(dataclasses.replace(SMALL, episodes=16), splits=("train", "practice"))
+    seen = {
+        split: {rule.family for one in both if one.scenario.split == split for rule in one.scenario.rules}
+        for split in ("train", "practice")
+    }
+    assert seen["train"] and seen["practice"] and not seen["train"] & seen["practice"]
 
 
 def test_what_slips_into_the_notes_is_taken_out_by_the_oracle():
