@@ -230,10 +230,12 @@ def earned(run: Run, ours: System, warm: System) -> list[Goal]:
         return []
     pairs = (("rules in its text", run.says), ("questions right", run.right))
     budget = ours[1] or 0
-    return [
+    found = [
         Goal(f"{name}, ahead of its warm start", budget, 0.0, ahead(part, ours, warm), whole=True)
         for name, part in pairs
     ]
+    name = "rules claimed that are not in force, more than by its warm start"
+    return [*found, Goal(name, budget, 0.0, ahead(run.claims, ours, warm), most=True, whole=True)]
 
 
 def honest(run: Run, ours: System) -> list[Goal]:

@@ -95,45 +95,51 @@ class Splicer:
             differences = segment.snapshot.fingerprint.differences(self.model.fingerprint)
             if differences:
                 raise FingerprintMismatch(differences, "Make the segment again from its text.")
-        joined = live.fork()
+        joined, run = live.fork(), list[Segment]()
         for segment in segments:
             if segment.repair:
+                joined, run = self._append(joined, run), []
                 self.model.extend(joined, segment.snapshot.token_ids[: segment.repair])
             if segment.repair < len(segment):
-                joined = self._append(joined, segment)
-        return joined
+                run.append(segment)
+        return self._append(joined, run)
 
-    def _append(self, live: LiveCache, segment: Segment) -> LiveCache:
-        """The part of a segment that is not read again, behind `live`."""
+    def _append(self, live: LiveCache, run: Sequence[Segment]) -> LiveCache:
+        """What is not read again of segments that follow one another, behind `live`; copied once, however many."""
+        if not run:
+            return live
         before = self.model.capture(live)
-        layers = tuple(self._joined(index, layer, segment, len(live)) for index, layer in enumerate(before.layers))
-        token_ids = (*before.token_ids, *segment.snapshot.token_ids[segment.repair :])
+        layers = tuple(self._joined(index, layer, run, len(live)) for index, layer in enumerate(before.layers))
+        token_ids = (*before.token_ids, *(token for each in run for token in each.snapshot.token_ids[each.repair :]))
         limit = self.model.max_tokens
         if limit is not None and len(token_ids) > limit:
             raise InvalidInput(
-                f"With this segment the cache would hold {len(token_ids)} tokens, more than the {limit} positions of "
+                f"With these segments the cache would hold {len(token_ids)} tokens, more than the {limit} positions of "
                 f"{self.model.name}",
                 "Splice fewer segments.",
             )
         return self.model.restore(CacheSnapshot(layers, token_ids, before.fingerprint))
 
-    def _joined(self, index: int, before: LayerState, segment: Segment, at: int) -> LayerState:
+    def _joined(self, index: int, before: LayerState, run: Sequence[Segment], at: int) -> LayerState:
         """One layer of `_append`; `at` is the position of the first token that is not read again."""
-        end = segment.snapshot.layers[index]
-        new = len(segment) - segment.repair
-        tensors: dict[str, Tensor] = {}
-        for name, tensor in end.tensors.items():
-            if name in SLOTS:
-                moved = self._moves[index, name](tensor[..., -new:, :], at - segment.first - segment.repair)
-                tensors[name] = self._newest(index, torch.cat((before.tensors[name], moved), -2))
-            elif (index, name) in segment.transitions:
-                change = before.tensors[name].float() - segment.starts[index, name].float()
-                carried = self._forms[index][name].carry(segment.transitions[index, name], change)
-                tensors[name] = (tensor.float() + carried).to(tensor.dtype)
-            else:  # a convolution's last inputs
-                tail = tensor[..., -new:]
-                tensors[name] = torch.cat((before.tensors[name], tail), -1)[..., -tensor.shape[-1] :]
-        return replace(before, seen=at + new, tensors=tensors)
+        entries = {name: [tensor] for name, tensor in before.tensors.items() if name in SLOTS}
+        states = {name: tensor for name, tensor in before.tensors.items() if name not in SLOTS}
+        for segment in run:
+            new = len(segment) - segment.repair
+            for name, tensor in segment.snapshot.layers[index].tensors.items():
+                if name in SLOTS:
+                    moved = self._moves[index, name](tensor[..., -new:, :], at - segment.first - segment.repair)
+                    entries[name].append(moved)
+                elif (index, name) in segment.transitions:
+                    change = states[name].float() - segment.starts[index, name].float()
+                    carried = self._forms[index][name].carry(segment.transitions[index, name], change)
+                    states[name] = (tensor.float() + carried).to(tensor.dtype)
+                else:  # a convolution's last inputs
+                    tail = tensor[..., -new:]
+                    states[name] = torch.cat((states[name], tail), -1)[..., -tensor.shape[-1] :]
+            at += new
+        joined = {name: self._newest(index, torch.cat(parts, -2)) for name, parts in entries.items()}
+        return replace(before, seen=at, tensors=states | joined)
 
     def _newest(self, index: int, entries_BHTD: Tensor) -> Tensor:
         """What a layer keeps of its entries."""
