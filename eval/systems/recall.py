@@ -17,7 +17,7 @@ from memkv.model import HybridModel
 from memkv.recall.choosing import Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, embed
 from memkv.recall.nearest import Nearest
-from memkv.recall.stretch import as_text
+from memkv.recall.stretch import as_text, segment_tokens
 from memkv.session.long_term import NEAR, holds_rules, stretches
 from memkv.splice import Segment, Splicer
 from memkv.store import Memory as Stored
@@ -83,12 +83,10 @@ class Recall:
         at_rest = {"text": text_bytes([each.text for each in found]), "vectors": vectors_ND.nbytes}
         if self.repair == "":
             return Memory(messages, text=None, at_rest=at_rest)
-        splicer = Splicer(model)
-        before = chat.stable(lead)
-        first = chat.encode(before)
-        segments: dict[str, Segment] = {}
+        splicer, segments = Splicer(model), dict[str, Segment]()
+        first = chat.encode(chat.stable(lead))
         for each in found:
-            tokens = chat.encode_rest(before, chat.stable([*lead, memory(each)]))
+            _, tokens = segment_tokens(chat, each.text)
             repair = len(tokens) if self.repair == ALL else min(int(self.repair), len(tokens))
             segments[each.text] = splicer.encode(first, tokens, repair)
 

@@ -1,12 +1,14 @@
-"""A stretch of an earlier conversation as text: under the day on which it was said."""
+"""A stretch of an earlier conversation as text, under the day on which it was said, and as tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
+from memkv.compaction.base import MEMORIES
 from memkv.errors import NotFound
 from memkv.store import Memory, StoredSegment, TenantStore
+from memkv.turns import ChatFormat, Message
 
 
 def stretch_text(tenant: TenantStore, segment: StoredSegment) -> str:
@@ -32,3 +34,13 @@ def as_text(said: Sequence[Memory]) -> str:
     day = datetime.fromtimestamp(said[0].created)
     spoken = (f"{message.role.capitalize()}: {message.text}" for message in said)
     return "\n".join([f"From our conversation of {day:%A}, {day.day} {day:%B %Y}:", *spoken])
+
+
+def segment_tokens(chat: ChatFormat, text: str) -> tuple[list[int], list[int]]:
+    """Tokens of the lead, and of a stretch behind it: a system message of its own.
+
+    Read alone, without a lead, each segment would have an attention sink of its own.
+    """
+    lead = [Message(role="system", content=MEMORIES)]
+    before = chat.stable(lead)
+    return chat.encode(before), chat.encode_rest(before, chat.stable([*lead, Message(role="system", content=text)]))

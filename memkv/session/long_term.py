@@ -14,19 +14,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from memkv.compaction.base import MEMORIES
 from memkv.compaction.rules import find_rules
 from memkv.errors import DamagedBlob, NotFound, UnsupportedModel
 from memkv.model import HybridModel
 from memkv.recall.choosing import Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, NAME, embed
 from memkv.recall.nearest import Address, Nearest, as_bytes
-from memkv.recall.stretch import as_text, stretch_text
+from memkv.recall.stretch import as_text, segment_tokens, stretch_text
 from memkv.snapshot_file import read_snapshot, to_buffers
 from memkv.splice import Segment, Splicer
 from memkv.splice.segment import unpacked
 from memkv.store import Memory, StoredSegment, TenantStore
-from memkv.turns import Message
 
 STRETCH = 256  # tokens from which on a stretch of messages is finished
 REPAIR = 8  # tokens of a segment that are read again where it is put
@@ -101,7 +99,7 @@ class LongTerm:
         if self.splicer is None:
             self.tenant.keep_segment(segment.session, segment.first, segment.last, None, None)
             return segment
-        lead, tokens = self.tokens_of(stretch_text(self.tenant, segment))
+        lead, tokens = segment_tokens(self.model.chat, stretch_text(self.tenant, segment))
         made = self.splicer.encode(lead, tokens, min(REPAIR, len(tokens)))
         buffers, fingerprint = to_buffers(made.packed()), asdict(made.snapshot.fingerprint)
         self.tenant.keep_segment(segment.session, segment.first, segment.last, buffers, fingerprint)
@@ -155,19 +153,10 @@ class LongTerm:
         self._make(stored)
         return unpacked(self.tenant.take_segment(stored.session, stored.first, read_snapshot))
 
-    def tokens_of(self, text: str) -> tuple[list[int], list[int]]:
-        """Tokens of the lead, and of a segment of that text behind it: a system message of its own."""
-        chat = self.model.chat
-        # Read alone, without a lead, each segment would have an attention sink of its own.
-        lead = [Message(role="system", content=MEMORIES)]
-        before = chat.stable(lead)
-        whole = chat.stable([*lead, Message(role="system", content=text)])
-        return chat.encode(before), chat.encode_rest(before, whole)
-
     def bytes_of(self, text: str) -> int:
         """Bytes of cache that a text takes, by the measured profile."""
         profile = self.model.profile
-        return profile.at(len(self.tokens_of(text)[1])) - profile.at(0)
+        return profile.at(len(segment_tokens(self.model.chat, text)[1])) - profile.at(0)
 
 
 def stretches(
