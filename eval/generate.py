@@ -45,6 +45,7 @@ class Config:
     Attributes:
         tokens: length of a conversation, estimated as 1.55 a word.
         rounds: compactions; None draws them for each pair (1, 2, 5 or 10).
+        meetings: sessions over half a year, of about equal length; None draws one to four over some weeks.
         rules: planted rules of a scenario, 3 to 12.
         never: rules that are asked about and were never said.
         probes: questions of a scenario; a few more where that many do not cover its rules.
@@ -53,6 +54,7 @@ class Config:
 
     tokens: int = 2000
     rounds: int | None = None
+    meetings: int | None = None
     rules: int = 6
     never: int = 3
     probes: int = 14
@@ -98,7 +100,7 @@ def generate(
     _check_sizes(config, len(available), f"{domain}, {split}")
 
     drawn = _drawn(rng, available, config.rules + config.never)
-    calendar = draw_calendar(rng)
+    calendar = draw_calendar(rng, config.meetings)
     plants = draw_plants(rng, drawn[: config.rules], calendar)
     never = [draw_never(rng, f"n{number}", family) for number, family in enumerate(drawn[config.rules :], 1)]
     events = draw_events(rng, plants)
@@ -146,8 +148,9 @@ def _check_sizes(config: Config, available: int, where: str) -> None:
             f"{where}: {config.rules} + {config.never} rules, but {available} families",
             "Ask for fewer rules, or add families to eval/making/families.",
         )
-    if config.tokens < 1 or config.probes < 1 or (config.rounds is not None and config.rounds < 1):
-        raise ConfigError("tokens, probes and rounds are 1 or more", "Correct the number.")
+    numbers = (config.tokens, config.probes, config.rounds, config.meetings)
+    if any(number is not None and number < 1 for number in numbers):
+        raise ConfigError("tokens, probes, rounds and meetings are 1 or more", "Correct the number.")
 
 
 def _drawn(rng: random.Random, available: Sequence[Family], count: int) -> list[Family]:

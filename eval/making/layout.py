@@ -142,7 +142,13 @@ def _block(frames: Frames, event: Event, around: Exchange, twin: int) -> Block:
 
 
 def meeting_starts(rng: random.Random, words: Sequence[int], count: int) -> list[int]:
-    """Blocks at which meetings start: parts of about equal length."""
+    """Blocks at which meetings start: parts of about equal length.
+
+    Raises:
+        ConfigError: more meetings than blocks.
+    """
+    if count > len(words):
+        raise ConfigError(f"{count} sessions of {len(words)} exchanges", "Ask for more tokens or fewer meetings.")
     total, passed = sum(words), [0, *accumulate(words)]
     starts = {0}
     for part in range(1, count):

@@ -179,6 +179,15 @@ def test_dates_say_what_holds(made: list[Scenario]) -> None:
     assert seen["expired"] and seen["active"]
 
 
+def test_as_many_sessions_as_are_asked_for_over_half_a_year() -> None:
+    for one in scenarios("dev", 2, 0, Config(tokens=2500, rounds=1, meetings=10)):
+        days = [date.fromisoformat(meeting.date) for meeting in one.meetings]
+        assert len(days) == 10 and days == sorted(days)
+        assert date.fromisoformat(one.asked_on) > days[-1] and (days[-1] - days[0]).days > 60
+    with pytest.raises(ConfigError, match="100 sessions of"):
+        next(iter(scenarios("dev", 2, 0, Config(tokens=500, rounds=1, meetings=100))))
+
+
 def test_conversations_are_cut_where_the_assistant_has_spoken(made: list[Scenario]) -> None:
     for one in made:
         assert all(one.turns[end - 1].role == "assistant" for end in one.rounds)
