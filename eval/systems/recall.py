@@ -17,8 +17,9 @@ from memkv.model import HybridModel
 from memkv.recall.choosing import Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, embed
 from memkv.recall.nearest import Nearest
+from memkv.recall.standing import standing
 from memkv.recall.stretch import as_text, segment_tokens
-from memkv.session.long_term import NEAR, holds_rules, stretches
+from memkv.session.long_term import NEAR, stretches
 from memkv.splice import Segment, Splicer
 from memkv.store import Memory as Stored
 from memkv.turns import Message
@@ -32,8 +33,7 @@ class Stretch:
     """A stretch of one session as it comes back."""
 
     text: str
-    said: float  # seconds since 1970
-    standing: bool
+    messages: tuple[Stored, ...]
 
 
 class Recall:
@@ -69,9 +69,10 @@ class Recall:
             """The lead, and each stretch that comes back as a message."""
             near = nearest.search(embed([DATE.sub("", question)])[0], NEAR)
             sizes = {each.address[1]: bytes_of(model, [memory(found[each.address[1]])]) - own for each in near}
+            stands = standing([found[each.address[1]].messages for each in near])
             candidates = [
-                Candidate(each.address, sizes[n], each.cosine, asked_on - found[n].said, found[n].standing)
-                for each in near
+                Candidate(each.address, sizes[n], each.cosine, asked_on - found[n].messages[-1].created, in_force)
+                for each, in_force in zip(near, stands, strict=True)
                 for n in [each.address[1]]
             ]
             chosen = choose(candidates, [each.vector_D for each in near], sum(sizes.values()) if most is None else most)
@@ -113,7 +114,7 @@ def stretches_of(model: HybridModel, meeting: Meeting) -> list[Stretch]:
     said = seconds(meeting.date)
     messages = [Stored("", n, "message", turn.role, turn.text, said, (), {}) for n, turn in enumerate(meeting.turns, 1)]
     parts = [messages[a - 1 : b] for a, b in stretches(messages, (), model.chat.count, finished=True)]
-    return [Stretch(as_text(part), said, holds_rules(part)) for part in parts]
+    return [Stretch(as_text(part), tuple(part)) for part in parts]
 
 
 def seconds(day: str) -> float:

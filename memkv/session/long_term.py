@@ -14,12 +14,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from memkv.compaction.rules import find_rules
 from memkv.errors import DamagedBlob, NotFound, UnsupportedModel
 from memkv.model import HybridModel
 from memkv.recall.choosing import Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, NAME, embed
 from memkv.recall.nearest import Address, Nearest, as_bytes
+from memkv.recall.standing import standing
 from memkv.recall.stretch import as_text, segment_tokens, stretch_text
 from memkv.snapshot_file import read_snapshot, to_buffers
 from memkv.splice import Segment, Splicer
@@ -126,21 +126,26 @@ class LongTerm:
         """
         if not len(self._nearest):
             return []
-        now, candidates, vectors, found = time.time(), [], [], {}
-        for near in self._nearest.search(embed([text])[0], NEAR):
-            stored = self.tenant.segment(*near.address)
+        near, found, said = [], [], []
+        for each in self._nearest.search(embed([text])[0], NEAR):
+            stored = self.tenant.segment(*each.address)
             if stored is None or (stored.session == session and in_context(stored, present)):
                 continue
-            said = self.tenant.stretch(stored.session, stored.first, stored.last)
-            if not said:
+            messages = self.tenant.stretch(stored.session, stored.first, stored.last)
+            if not messages:
                 continue  # forgotten by another process, this moment
-            whole = as_text(said)
-            age = now - said[-1].created
-            nbytes = self.bytes_of(whole)
-            candidates.append(Candidate(near.address, nbytes, near.cosine, age, holds_rules(said)))
-            vectors.append(near.vector_D)
-            found[near.address] = Found(stored, whole, round(near.cosine, 4), nbytes)
-        return [found[each.address] for each in choose(candidates, vectors, budget)]
+            whole = as_text(messages)
+            near.append(each)
+            found.append(Found(stored, whole, round(each.cosine, 4), self.bytes_of(whole)))
+            said.append(messages)
+        now, stands = time.time(), standing(said)
+        candidates = [
+            Candidate(each.address, found[i].nbytes, each.cosine, now - said[i][-1].created, stands[i])
+            for i, each in enumerate(near)
+        ]
+        chosen = choose(candidates, [each.vector_D for each in near], budget)
+        by_address = dict(zip((each.address for each in near), found, strict=True))
+        return [by_address[each.address] for each in chosen]
 
     def fetch(self, found: Found) -> Segment:
         """The segment's cache for this model; made again from the text where it is missing, damaged or of another."""
@@ -191,11 +196,6 @@ def stretches(
     if finished and run:
         found.append(run)
     return [(run[0].n, run[-1].n) for run in found]
-
-
-def holds_rules(said: Sequence[Memory]) -> bool:
-    """Whether the user says anything in a stretch that is worded as a rule."""
-    return any(find_rules(message.text) for message in said if message.role == "user")
 
 
 def in_context(segment: StoredSegment, present: Collection[int]) -> bool:

@@ -1,0 +1,39 @@
+"""A rule that was changed later does not make its memory worth more."""
+
+from __future__ import annotations
+
+from memkv.recall.standing import standing
+from memkv.store import Memory
+
+ALPHA, BETA = "Release notes must be filed in the folder Alpha.", "Release notes must be filed in the folder Beta."
+
+
+def said(n: int, text: str, role: str = "user") -> Memory:
+    return Memory("s", n, "message", role, text, float(n), (), {})
+
+
+def test_a_stretch_that_holds_a_rule_stands() -> None:
+    assert standing([[said(1, ALPHA)], [said(2, "The weather was fine.")], [said(3, ALPHA, "assistant")]]) == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_what_was_said_anew_later_shadows_it_in_whatever_order_they_come() -> None:
+    old, new = [said(1, ALPHA)], [said(5, f"This has changed: {BETA}")]
+    assert standing([old, new]) == [False, True]
+    assert standing([new, old]) == [True, False]
+
+
+def test_another_rule_of_the_same_stretch_still_stands() -> None:
+    old = [said(1, ALPHA), said(2, "Never send a draft on Friday.")]
+    assert standing([old, [said(5, f"This has changed: {BETA}")]]) == [True, True]
+
+
+def test_without_a_word_of_change_both_stand() -> None:
+    assert standing([[said(1, ALPHA)], [said(5, BETA)]]) == [True, True]
+
+
+def test_nothing_is_no_rule() -> None:
+    assert standing([]) == [] and standing([[]]) == [False]
