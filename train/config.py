@@ -13,6 +13,7 @@ from train.policy import Lora
 from train.rewards import Weights
 
 AUTO = "auto"
+Families = Literal["train", "practice"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Sft:
         replay: rows of the warm start that are mixed in, for each new one.
         best_of: answers to each state.
         temperature: of all but the first, which is greedy.
+        families: that the oracle's conversations are made of: train, practice, or both.
         save_steps: optimizer steps between checkpoints.
     """
 
@@ -88,6 +90,7 @@ class Sft:
     replay: float = 1.0
     best_of: int = 4
     temperature: float = 0.8
+    families: tuple[Families, ...] = ("train",)
     save_steps: int = 25
 
 
@@ -125,8 +128,7 @@ class Grpo:
         warmup: steps.
         beta: weight of the KL divergence from the warm start.
         easy: share of the states kept in which the policy's greedy answer was as good as the oracle's.
-        families: that the conversations are made of: train, which the warm start has imitated, practice, which it has
-            never seen, or both.
+        families: that the conversations are made of, as in `Sft`.
         patience: steps without any difference in reward before the run is stopped.
         save_steps: optimizer steps between checkpoints.
     """
@@ -142,7 +144,7 @@ class Grpo:
     warmup: int = 5
     beta: float = 0.02
     easy: float = 0.25
-    families: tuple[Literal["train", "practice"], ...] = ("train",)
+    families: tuple[Families, ...] = ("train",)
     patience: int = 20
     save_steps: int = 10
 

@@ -46,10 +46,12 @@ class Options:
     Attributes:
         config: YAML file, as configs/policy.yaml.
         out: folder of the run.
+        start: an adapter to go on with, instead of a new one.
     """
 
     config: Path = Path("configs/policy.yaml")
     out: Path = Path("build/train/policy")
+    start: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,18 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = tyro.cli(Options, prog="python -m train.sft", description=__doc__, args=arguments)
     console = Console(stderr=True, soft_wrap=True)
     try:
-        adapter = run(load_config(options.config), options.out, console)
+        adapter = run(load_config(options.config), options.out, console, options.start)
     except MemkvError as error:
         console.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
         sys.exit(1)
     print(f"The warm start is in {adapter}")
 
 
-def run(config: Config, out: Path, console: Console) -> Path:
+def run(config: Config, out: Path, console: Console, start: Path | None = None) -> Path:
     """All parts that are not done yet; returns the folder of the last one's adapter.
 
     Raises:
         ConfigError: the folder belongs to another configuration.
+        ModelUnavailable: the adapter to start from does not fit.
         TrainingDiverged: see `train.run_folder`.
     """
     folder = open_run(out, config)
@@ -78,11 +81,8 @@ def run(config: Config, out: Path, console: Console) -> Path:
         if folder.done(part):
             continue
         base = base_of(config.model, config.machine)
-        model = (
-            trained_adapter(base, folder.part(parts[number - 1]) / ADAPTER, config.lora)
-            if number
-            else new_adapter(base, config.lora, config.seed)
-        )
+        before = folder.part(parts[number - 1]) / ADAPTER if number else start
+        model = trained_adapter(base, before, config.lora) if before else new_adapter(base, config.lora, config.seed)
         cached = folder.part(part) / ROWS
         if not cached.exists():
             made = (
@@ -103,7 +103,7 @@ def oracle_answers(config: Config, base: Base) -> list[Row]:
     """Rows of the oracle; windows in which nothing happens are thinned out."""
     count = base.counter()
     with spread_over(config.machine.processes) as spread:
-        found = episodes(config.data, spread)
+        found = episodes(config.data, spread, config.sft.families)
     return thinned(list(oracle_rows(found, count, config.data.stray)), config.sft.quiet, config.seed)
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from memkv.compress import Chain, Identity, KVCompressor, Quantizer, decompress
 from memkv.errors import DamagedBlob, NotFound, UnsupportedModel
 from memkv.model import HybridModel
 from memkv.recall.choosing import Candidate, choose
@@ -46,10 +47,19 @@ class Found:
 
 
 class LongTerm:
-    """What a tenant's sessions left behind, for one model."""
+    """What a tenant's sessions left behind, for one model.
 
-    def __init__(self, model: HybridModel, tenant: TenantStore) -> None:
+    Args:
+        model: of the sessions.
+        tenant: whose they are.
+        codec: how new segments are stored; None as they are. Of one that evicts only the quantizing part is used, as a
+            splice needs all entries.
+    """
+
+    def __init__(self, model: HybridModel, tenant: TenantStore, codec: KVCompressor | None = None) -> None:
         self.model, self.tenant = model, tenant
+        quantizer = codec.quantizer if isinstance(codec, Chain) else codec
+        self.codec = quantizer if isinstance(quantizer, Quantizer) else Identity()
         self.as_text = ""  # why memories come back as text, if they do
 
     @cached_property
@@ -101,7 +111,7 @@ class LongTerm:
             return segment
         lead, tokens = segment_tokens(self.model.chat, stretch_text(self.tenant, segment))
         made = self.splicer.encode(lead, tokens, min(REPAIR, len(tokens)))
-        buffers, fingerprint = to_buffers(made.packed()), asdict(made.snapshot.fingerprint)
+        buffers, fingerprint = to_buffers(self.codec.compress(made.packed())), asdict(made.snapshot.fingerprint)
         self.tenant.keep_segment(segment.session, segment.first, segment.last, buffers, fingerprint)
         return segment
 
@@ -152,11 +162,15 @@ class LongTerm:
         stored = found.stored
         if stored.fingerprint == asdict(self.model.fingerprint):
             try:
-                return unpacked(self.tenant.take_segment(stored.session, stored.first, read_snapshot))
+                return self._taken(stored)
             except (DamagedBlob, NotFound):
                 pass  # it is in quarantine, and logged there
         self._make(stored)
-        return unpacked(self.tenant.take_segment(stored.session, stored.first, read_snapshot))
+        return self._taken(stored)
+
+    def _taken(self, stored: StoredSegment) -> Segment:
+        """As it is in the store."""
+        return unpacked(decompress(self.tenant.take_segment(stored.session, stored.first, read_snapshot)))
 
     def bytes_of(self, text: str) -> int:
         """Bytes of cache that a text takes, by the measured profile."""

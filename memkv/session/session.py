@@ -92,7 +92,6 @@ class Session:
         progress: Progress | None = None,
     ) -> None:
         self.model, self.tenant, self.name, self.recall, self.memories = model, tenant, name, recall, memories
-        self.long_term, self._caught_up = LongTerm(model, tenant), False
         stored = tenant.session(name) if tenant.exists(name) else None
         before = stored.settings if stored else {}
         asked = before.get("context_budget", DEFAULT_BUDGET) if context_budget is None else context_budget
@@ -100,6 +99,7 @@ class Session:
         self.strategy = strategy_by_name(str(strategy or before.get("strategy") or default_strategy(model)))
         self.codec_name = str(codec or before.get("codec", DEFAULT_CODEC))
         self._codec = codec_by_name(self.codec_name, model=model)
+        self.long_term, self._caught_up = LongTerm(model, tenant, self._codec), False
         self._settings = {
             "model": model.name,
             "context_budget": self.context_budget,

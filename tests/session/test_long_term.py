@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tiny_chat import tiny_chat
 
-from memkv.recall.stretch import stretch_text
+from memkv.compress import codec
+from memkv.recall.stretch import segment_tokens, stretch_text
 from memkv.session.long_term import STRETCH, LongTerm
 from memkv.store import NewMemory, TenantStore
 
@@ -122,3 +123,22 @@ def test_catching_up_takes_the_sessions_used_last_and_not_all_at_once(llama, ten
     memory = LongTerm(llama, tenant)
     assert [segment.session for segment in memory.catch_up("now", most=2)] == ["s5", "s4"]
     assert [segment.session for segment in memory.catch_up("now")] == ["s3", "s2", "s1", "s0"]
+
+
+@pytest.mark.parametrize("name", ["int8", "int4", "snapkv:0.5+int4"])
+def test_segments_lie_in_the_store_as_small_as_the_codec_makes_them(llama, tenant, name):
+    say(tenant, "work", FOLDER, FOLDER)
+    say(tenant, "plain", FOLDER, FOLDER)
+    LongTerm(llama, tenant).remember("plain", finished=True)
+    memory = LongTerm(llama, tenant, codec(name, llama))
+    memory.remember("work", finished=True)
+    small, plain = (tenant.segments(session)[0].blob.length for session in ("work", "plain"))
+    assert small < 0.6 * plain
+    [back] = [each for each in memory.find("In which folder do I keep interview notes?", "plain", (1, 2, 3, 4), ROOM)]
+    whole = LongTerm(llama, tenant).fetch(back)
+    assert whole.snapshot.codecs == (memory.codec.name,)
+    exact = memory.splicer.encode(*segment_tokens(llama.chat, back.text), whole.repair).snapshot
+    for layer, other in zip(whole.snapshot.layers, exact.layers, strict=True):
+        for kind in ("keys", "values"):
+            near, far = layer.tensors[kind], other.tensors[kind]
+            assert 0 < float((near - far).norm() / far.norm()) < 0.2
