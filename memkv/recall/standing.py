@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from memkv.compaction.matching import replaced
 from memkv.compaction.rules import find_rules
+from memkv.recall.stretch import own_words
 from memkv.store import Memory
 
 
 def standing(stretches: Sequence[Sequence[Memory]]) -> list[bool]:
     """Of each stretch of messages, whether one of its rules stands after all that the others say.
 
-    A rule is shadowed by a later one that shares much with it, in a message that speaks of a change.
+    What the user only quotes binds nobody. A rule is shadowed by a later one that shares much with it, in a message
+    that speaks of a change.
     """
     said = sorted(
         (message.created, message.n, place, message.text)
@@ -22,7 +24,7 @@ def standing(stretches: Sequence[Sequence[Memory]]) -> list[bool]:
     )
     in_force: list[tuple[int, str]] = []  # place of the stretch, rule
     for _, _, place, text in said:
-        for rule in find_rules(text):
+        for rule in find_rules(own_words(text)):
             known: dict[int | None, str] = {number: old for number, (_, old) in enumerate(in_force)}
             if (shadowed := replaced(rule, text, known)) is not None:
                 del in_force[shadowed]

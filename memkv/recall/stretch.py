@@ -10,6 +10,8 @@ from memkv.errors import NotFound
 from memkv.store import Memory, StoredSegment, TenantStore
 from memkv.turns import ChatFormat, Message
 
+QUOTE = ">"  # at the beginning of a line that somebody else wrote
+
 
 def stretch_text(tenant: TenantStore, segment: StoredSegment) -> str:
     """A stretch as it is embedded and read.
@@ -34,6 +36,22 @@ def as_text(said: Sequence[Memory]) -> str:
     day = datetime.fromtimestamp(said[0].created)
     spoken = (f"{message.role.capitalize()}: {message.text}" for message in said)
     return "\n".join([f"From our conversation of {day:%A}, {day.day} {day:%B %Y}:", *spoken])
+
+
+def trust(said: Sequence[Memory]) -> tuple[str, ...]:
+    """Who stands behind what a stretch says: roles, and `quoted` where the user passes on what somebody else wrote."""
+    voices = [voice for message in said for voice in (message.role, *(["quoted"] if quotes(message) else []))]
+    return tuple(dict.fromkeys(voices))
+
+
+def quotes(message: Memory) -> bool:
+    """Whether any line of a message is quoted."""
+    return message.role == "user" and own_words(message.text) != message.text
+
+
+def own_words(text: str) -> str:
+    """A message without the lines that it quotes."""
+    return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith(QUOTE))
 
 
 def segment_tokens(chat: ChatFormat, text: str) -> tuple[list[int], list[int]]:

@@ -21,7 +21,7 @@ from memkv.recall.choosing import Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, NAME, embed
 from memkv.recall.nearest import Address, Nearest, as_bytes
 from memkv.recall.standing import standing
-from memkv.recall.stretch import as_text, segment_tokens, stretch_text
+from memkv.recall.stretch import as_text, segment_tokens, stretch_text, trust
 from memkv.snapshot_file import read_snapshot, to_buffers
 from memkv.splice import Segment, Splicer
 from memkv.splice.segment import unpacked
@@ -37,13 +37,14 @@ NEAR = 24  # nearest segments that are looked at for one message
 class Found:
     """A segment that comes back, with its text.
 
-    `score` is its cosine to the message, `nbytes` what it takes in the live cache.
+    `score` is its cosine to the message, `nbytes` what it takes in the live cache, `trust` who said it.
     """
 
     stored: StoredSegment
     text: str
     score: float
     nbytes: int
+    trust: tuple[str, ...]
 
 
 class LongTerm:
@@ -146,7 +147,7 @@ class LongTerm:
                 continue  # forgotten by another process, this moment
             whole = as_text(messages)
             near.append(each)
-            found.append(Found(stored, whole, round(each.cosine, 4), self.bytes_of(whole)))
+            found.append(Found(stored, whole, round(each.cosine, 4), self.bytes_of(whole), trust(messages)))
             said.append(messages)
         now, stands = time.time(), standing(said)
         candidates = [

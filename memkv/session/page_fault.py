@@ -1,6 +1,11 @@
-"""A page fault for memory: a question that touches what left the context brings that stretch back, as text."""
+"""A page fault for memory: a question that touches what left the context brings it back.
+
+As cache, where a whole stretch of it is near (`LongTerm`); here as text, the sentence that it touches.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from memkv.compaction import Item
 from memkv.compaction.base import word_overlap
@@ -13,10 +18,19 @@ MOST = 192  # tokens for one question
 
 
 def bring_back(
-    model: HybridModel, tenant: TenantStore, name: str, items: tuple[Item, ...], question: str, room: int
+    model: HybridModel,
+    tenant: TenantStore,
+    name: str,
+    items: tuple[Item, ...],
+    brought: Collection[int],
+    question: str,
+    room: int,
 ) -> list[Stretch]:
-    """What of session `name` the question touches and the context does not hold, within `room` tokens."""
-    present = {item.n for item in items}
+    """What of session `name` the question touches and the context does not hold, within `room` tokens.
+
+    Messages in `brought` have come back whole already, as memories.
+    """
+    present = {*brought, *(item.n for item in items)}
     gone = [memory for memory in tenant.memories(name, kind="message") if memory.n not in present]
     if not gone or room < 1:
         return []

@@ -77,9 +77,15 @@ class Draft:
     def bring(self, found: Found, how: str) -> None:
         """Append a memory of an earlier conversation, which is stored as the place that it came from."""
         of = {"session": found.stored.session, "first": found.stored.first, "last": found.stored.last}
-        self.log("recalled", {"memory": self.free_n, "of": of, "score": found.score, "bytes": found.nbytes, "how": how})
+        came = {"score": found.score, "bytes": found.nbytes, "how": how, "trust": list(found.trust)}
+        self.log("recalled", {"memory": self.free_n, "of": of, **came})
         self.items.append(Item(self.free_n, "memory", "", found.text))
         self.memories.append(NewMemory("", kind="recalled", data={"of": of}))
+
+    def brought(self, session: str) -> set[int]:
+        """Numbers of the messages of a session that came back in this turn as a memory."""
+        places = [memory.data["of"] for memory in self.memories if "of" in memory.data]
+        return {n for of in places if of["session"] == session for n in range(of["first"], of["last"] + 1)}
 
     def log(self, kind: str, data: Mapping[str, Any]) -> None:
         """Append an event; numbers and sizes only, never text."""

@@ -350,7 +350,8 @@ class Session:
     def _recall(self, draft: Draft, text: str, max_new_tokens: int) -> None:
         """Put what the message touches, and the context no longer holds, before it, as far as there is room."""
         room = self._room_for_recall(draft, text, max_new_tokens)
-        for found in bring_back(self.model, self.tenant, self.name, tuple(draft.items), text, room):
+        items, brought = tuple(draft.items), draft.brought(self.name)
+        for found in bring_back(self.model, self.tenant, self.name, items, brought, text, room):
             draft.log("recalled", {"memory": draft.free_n, "from": found.n, "score": found.score})
             draft.add("recalled", "", found.text, sources=(found.n,))
 
@@ -409,6 +410,9 @@ class Session:
         )
         self._live, self._items = draft.live, tuple(draft.items)
         self._notes = ()
+        if self.memories and any(event.kind == "compaction" for event in draft.events):
+            with suppress(*NO_ROOM):  # what left the context can come back as cache; its text is in the store anyway
+                self.long_term.remember(self.name)
 
     def _check_budget(self, system: str) -> None:
         """Refuse a budget in which no conversation fits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memkv.recall.standing import standing
+from memkv.recall.stretch import trust
 from memkv.store import Memory
 
 ALPHA, BETA = "Release notes must be filed in the folder Alpha.", "Release notes must be filed in the folder Beta."
@@ -37,3 +38,10 @@ def test_without_a_word_of_change_both_stand() -> None:
 
 def test_nothing_is_no_rule() -> None:
     assert standing([]) == [] and standing([[]]) == [False]
+
+
+def test_what_is_only_quoted_binds_nobody_and_the_stretch_says_so() -> None:
+    passed_on = [said(1, f"They wrote:\n> {ALPHA}\nFunny, is it not?"), said(2, "Indeed.", "assistant")]
+    assert standing([passed_on]) == [False]
+    assert trust(passed_on) == ("user", "quoted", "assistant")
+    assert trust([said(1, ALPHA)]) == ("user",)

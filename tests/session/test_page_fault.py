@@ -80,3 +80,21 @@ def test_nothing_comes_back_where_there_is_no_room(model, store_folder):
         chat.context_budget = chat.size.payload + model.profile.at(100)
         events = chat.turn(QUESTION, max_new_tokens=4).events
         assert not any(event.kind == "recalled" for event in events)
+
+
+def test_a_whole_stretch_that_a_compaction_took_out_comes_back_as_cache(model, store_folder):
+    tenant = MemoryStore.open(store_folder).tenant("ada")
+    budget = model.profile.at(4000)
+    with Session(model, tenant, "s", context_budget=budget, strategy="truncate") as chat:
+        chat.turn(f"{RULE} {'They are for the interview desk. ' * 8}", max_new_tokens=4)
+        chat.turn("Something else entirely. " * 20, max_new_tokens=4)
+        chat.compact(budget=model.profile.at(700))
+        assert not any(RULE in item.text for item in chat.context)
+        assert [segment.address for segment in tenant.segments("s")] == ["s/1-2", "s/3-4"]
+        reply = chat.turn(QUESTION, max_new_tokens=4)
+        [back] = [event.data for event in reply.events if event.kind == "recalled"]
+        assert (back["of"], back["how"]) == ({"session": "s", "first": 1, "last": 2}, "cache")
+        assert back["trust"] == ["user", "assistant"] and reply.spliced_tokens > 256
+        assert chat.fork().token_ids == model.chat.encode(model.chat.stable(to_messages(model, chat.context)))
+        chat.turn(QUESTION, max_new_tokens=4)
+        assert sum(item.kind == "memory" for item in chat.context) == 1, "what is there is not brought back again"
