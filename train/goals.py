@@ -234,7 +234,7 @@ def earned(run: Run, ours: System, warm: System) -> list[Goal]:
         Goal(f"{name}, ahead of its warm start", budget, 0.0, ahead(part, ours, warm), whole=True)
         for name, part in pairs
     ]
-    name = "rules claimed that are not in force, more than by its warm start"
+    name = "false claims, more than its warm start makes"
     return [*found, Goal(name, budget, 0.0, ahead(run.claims, ours, warm), most=True, whole=True)]
 
 

@@ -104,16 +104,16 @@ def show_recalled(session: Session) -> None:
     events = session.tenant.events(session.name)
     turns = [place for place, event in enumerate(events) if event.kind == "turn"]
     since = turns[-2] if len(turns) > 1 else 0
-    table = Table("N", "from", "when", "said by", "score", "cache", "came as", box=None, pad_edge=False)
+    table = Table("N", "from", "when", "score", "cache", "came as", box=None, pad_edge=False)
     for event in events[since : turns[-1]] if turns else []:
         if event.kind == "recalled":
             data, of = event.data, event.data.get("of")
             said = session.tenant.stretch(of["session"], of["first"], of["first"]) if of else []
             when = f"{datetime.fromtimestamp(said[0].created):%Y-%m-%d %H:%M}" if said else "this session"
             size = format_bytes(data["bytes"]) if "bytes" in data else ""
-            voices = ", ".join(data.get("trust", ()))
-            how = data.get("how", "text")
-            table.add_row(str(data["memory"]), Text(origin(data)), when, voices, f"{data['score']:.0%}", size, how)
+            others = [voice for voice in data.get("trust", ()) if voice not in ("user", "assistant")]
+            how = ", ".join([data.get("how", "text"), *others])  # who else speaks there: quoted, tool
+            table.add_row(str(data["memory"]), Text(origin(data)), when, f"{data['score']:.0%}", size, how)
     out().print(table if table.row_count else "Nothing was brought back for it.")
 
 

@@ -242,7 +242,7 @@ def test_a_checkpoint_that_was_not_finished_is_not_taken(tmp_path):
 @pytest.mark.parametrize("name", ["policy", "policy_accelerator"])
 def test_the_shipped_recipes_are_sound(name):
     found = load_config(Path("configs") / f"{name}.yaml")
-    assert sum(stage.steps for stage in found.grpo.stages) > 50
+    assert sum(stage.steps for stage in found.grpo.stages) >= 40
     watched = dataclasses.replace(found.data, episodes=2)
     from train.data import held_out
 
