@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 import tyro
 from blake3 import blake3
 from rich.console import Console
 
 from eval.making.days import draw_calendar
-from eval.making.family import GENERAL, Family, families
+from eval.making.family import GENERAL, Family, FamilySplit, families
 from eval.making.filler import Talk
 from eval.making.layout import bare, blocks, draw_events, filler_for, meeting_starts, meetings_of, round_ends
 from eval.making.plants import Plant, draw_never, draw_plants
@@ -202,7 +202,7 @@ class Options:
 
     out: Path
     """JSON Lines file to write."""
-    split: Literal["train", "practice", "dev", "test"] = "test"
+    split: FamilySplit = "test"
     """Families of which split."""
     count: int = 100
     """Scenarios; two make a pair."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import random
-import resource
 import statistics
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.bench.harness import Bench, Goal, Row, take_turns
-from eval.making.filler import Talk
+from eval.bench.store_bench import resident
 from memkv import MemoryStore
 from memkv.live import LiveCache
+from memkv.recall.embedding import DIMENSIONS
 from memkv.recall.nearest import Nearest, as_bytes
 from memkv.recall.stretch import segment_tokens
 from memkv.snapshot_file import read_snapshot, to_buffers
@@ -28,7 +26,7 @@ SEGMENTS, TOKENS = 8, 256
 REPAIRS = {0: 6.0, 8: 4.0, 32: None}  # tokens read again of each segment -> times faster than reading all
 QUESTION = "What did I tell you about the launch, and who has to agree to it?"
 ROUNDS = 7  # the peer reads 2,048 tokens in each
-VECTORS, DIMENSIONS, NEAREST = 100_000, 384, 8
+VECTORS, NEAREST = 100_000, 8
 SEARCHES = 50
 MOST_MS, ADDING_MS, STARTING_S, MEMORY = 20.0, 5.0, 1.0, 1.2
 
@@ -44,7 +42,7 @@ def first_token(bench: Bench) -> list[Row]:
     splicer = Splicer(model)
     lead, _ = segment_tokens(model.chat, "")
     question = model.chat.encode(QUESTION)
-    texts = talk_tokens(model.chat.encode)
+    texts = [bench.token_ids[start : start + TOKENS] for start in range(0, SEGMENTS * TOKENS, TOKENS)]
     found: list[Row] = []
     with MemoryStore.open(bench.folder / "store") as store:
         tenant = store.tenant("bench")
@@ -61,7 +59,7 @@ def first_token(bench: Bench) -> list[Row]:
                 model.extend(live, lead)
                 live = splicer.splice(live, segments)
                 put = time.perf_counter()
-                ask(live, lead)
+                ask(live)
                 asked = time.perf_counter()
                 for part, taken in zip(parts, (read - started, put - read, asked - put), strict=True):
                     parts[part].append(taken * 1e3)
@@ -69,9 +67,9 @@ def first_token(bench: Bench) -> list[Row]:
             def as_text() -> None:
                 live = model.new_cache()
                 model.extend(live, [*lead, *(token for text in texts for token in text)])
-                ask(live, lead)
+                ask(live)
 
-            def ask(live: LiveCache, lead: Sequence[int]) -> None:
+            def ask(live: LiveCache) -> None:
                 assert len(live) == len(lead) + SEGMENTS * TOKENS
                 model.extend(live, question)
 
@@ -91,16 +89,6 @@ def keep(tenant: TenantStore, name: str, segments: Sequence[Segment]) -> None:
     for number, segment in enumerate(segments):
         first = 1 + 2 * number
         tenant.keep_segment(name, first, first + 1, to_buffers(segment.packed()), asdict(segment.snapshot.fingerprint))
-
-
-def talk_tokens(encode: Callable[[str], list[int]]) -> list[list[int]]:
-    """Stretches of generated talk, each of TOKENS tokens."""
-    tokens: list[int] = []
-    for exchange in Talk("planning", random.Random(0)).exchanges():
-        tokens += encode(" ".join((*exchange.user, *exchange.assistant)) + "\n")
-        if len(tokens) >= SEGMENTS * TOKENS:
-            break
-    return [tokens[start : start + TOKENS] for start in range(0, SEGMENTS * TOKENS, TOKENS)]
 
 
 def search(bench: Bench) -> list[Row]:
@@ -144,11 +132,3 @@ def clustered(count: int) -> NDArray[np.float32]:
 def noise(count: int, seed: int) -> NDArray[np.float32]:
     """Random vectors (ND)."""
     return np.random.default_rng(seed).standard_normal((count, DIMENSIONS), dtype=np.float32) / DIMENSIONS**0.5
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    if sys.platform == "linux":
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -20,6 +20,7 @@ from memkv.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "families"
 GENERAL, PRACTICE = "general", "practice"
+FamilySplit = Literal["train", "practice", "dev", "test"]
 FEWEST_VALUES, MOST_VALUES = 5, 8
 EXCEPTIONS = 4
 SLOT = re.compile(r"\{[vV]alue\}")
@@ -71,7 +72,7 @@ class Family:
     """
 
     id: str
-    split: Literal["train", "practice", "dev", "test"]
+    split: FamilySplit
     type: RuleType
     topic: str
     values: tuple[str, ...]

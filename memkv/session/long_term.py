@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from memkv.compress import Chain, Identity, KVCompressor, Quantizer, decompress
+from memkv.compress import KVCompressor, decompress
 from memkv.errors import DamagedBlob, NotFound, UnsupportedModel
 from memkv.model import HybridModel
 from memkv.recall.choosing import Candidate, choose
@@ -22,6 +22,7 @@ from memkv.recall.embedding import DIMENSIONS, NAME, embed
 from memkv.recall.nearest import Address, Nearest, as_bytes
 from memkv.recall.standing import standing
 from memkv.recall.stretch import as_text, segment_tokens, stretch_text, trust
+from memkv.session.at_rest import at_rest, quantizing
 from memkv.snapshot_file import read_snapshot, to_buffers
 from memkv.splice import Segment, Splicer
 from memkv.splice.segment import unpacked
@@ -59,8 +60,7 @@ class LongTerm:
 
     def __init__(self, model: HybridModel, tenant: TenantStore, codec: KVCompressor | None = None) -> None:
         self.model, self.tenant = model, tenant
-        quantizer = codec.quantizer if isinstance(codec, Chain) else codec
-        self.codec = quantizer if isinstance(quantizer, Quantizer) else Identity()
+        self.codec = quantizing(codec)
         self.as_text = ""  # why memories come back as text, if they do
 
     @cached_property
@@ -112,7 +112,8 @@ class LongTerm:
             return segment
         lead, tokens = segment_tokens(self.model.chat, stretch_text(self.tenant, segment))
         made = self.splicer.encode(lead, tokens, min(REPAIR, len(tokens)))
-        buffers, fingerprint = to_buffers(self.codec.compress(made.packed())), asdict(made.snapshot.fingerprint)
+        stored, _ = at_rest(self.codec, made.packed())
+        buffers, fingerprint = to_buffers(stored), asdict(made.snapshot.fingerprint)
         self.tenant.keep_segment(segment.session, segment.first, segment.last, buffers, fingerprint)
         return segment
 
@@ -137,7 +138,7 @@ class LongTerm:
         """
         if not len(self._nearest):
             return []
-        near, found, said = [], [], []
+        near, said, found = [], [], {}
         for each in self._nearest.search(embed([text])[0], NEAR):
             stored = self.tenant.segment(*each.address)
             if stored is None or (stored.session == session and in_context(stored, present)):
@@ -147,16 +148,14 @@ class LongTerm:
                 continue  # forgotten by another process, this moment
             whole = as_text(messages)
             near.append(each)
-            found.append(Found(stored, whole, round(each.cosine, 4), self.bytes_of(whole), trust(messages)))
             said.append(messages)
-        now, stands = time.time(), standing(said)
+            found[each.address] = Found(stored, whole, round(each.cosine, 4), self.bytes_of(whole), trust(messages))
+        now = time.time()
         candidates = [
-            Candidate(each.address, found[i].nbytes, each.cosine, now - said[i][-1].created, stands[i])
-            for i, each in enumerate(near)
+            Candidate(each.address, found[each.address].nbytes, each.cosine, now - messages[-1].created, in_force)
+            for each, messages, in_force in zip(near, said, standing(said), strict=True)
         ]
-        chosen = choose(candidates, [each.vector_D for each in near], budget)
-        by_address = dict(zip((each.address for each in near), found, strict=True))
-        return [by_address[each.address] for each in chosen]
+        return [found[each.address] for each in choose(candidates, [each.vector_D for each in near], budget)]
 
     def fetch(self, found: Found) -> Segment:
         """The segment's cache for this model; made again from the text where it is missing, damaged or of another."""

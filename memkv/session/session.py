@@ -11,7 +11,6 @@ from types import TracebackType
 from memkv.cache_size import CacheSize
 from memkv.compaction import Compaction, Context, Item, default_strategy, to_messages
 from memkv.compaction import strategy as strategy_by_name
-from memkv.compress import Chain, Identity, KVCompressor
 from memkv.compress import codec as codec_by_name
 from memkv.config import format_bytes, parse_bytes
 from memkv.errors import (
@@ -21,18 +20,17 @@ from memkv.errors import (
     MemkvError,
     QuotaExceeded,
     StorageFull,
-    UnsupportedModel,
 )
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
 from memkv.session.answering import OnText, answer, read, settle
+from memkv.session.at_rest import at_rest
 from memkv.session.bringing import bring_in
 from memkv.session.long_term import LongTerm
 from memkv.session.opening import AIM, open_cache, token_bytes, tokens_within
 from memkv.session.page_fault import bring_back
 from memkv.session.records import Draft, Reply
-from memkv.snapshot import CacheSnapshot
 from memkv.snapshot_file import to_buffers
 from memkv.store import NewEvent, NewMemory, TenantStore
 
@@ -457,16 +455,3 @@ class Session:
         profile = self.model.profile
         self._compact(draft, profile.at(int(AIM * (limit - needed))), profile.at(limit - needed), None)
         return True
-
-
-def at_rest(codec: KVCompressor, snapshot: CacheSnapshot) -> tuple[CacheSnapshot, str]:
-    """The snapshot as it is stored, and why the codec could not be used, if so.
-
-    An evicting codec cannot choose among what is left of an earlier eviction, which is what a session holds once it was
-    opened again: then only its quantizing part is used. The turn must not be lost over it.
-    """
-    try:
-        return codec.compress(snapshot, None), ""
-    except (InvalidInput, UnsupportedModel) as error:
-        rest = codec.quantizer if isinstance(codec, Chain) else Identity()
-        return rest.compress(snapshot, None), error.message
