@@ -39,9 +39,9 @@ def test_the_wheel_holds_memkv_with_its_data_and_nothing_else(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"memkv", f"memkv-{PROJECT['version']}.dist-info"}
     assert "memkv/py.typed" in names
-    for part in ("*.py", "*.json"):
+    for part in ("*.py", "*.json", "*.safetensors"):
         shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "memkv").rglob(part)}
-        assert shipped <= set(names), "a module or a configuration stays behind"
+        assert shipped <= set(names), f"{part} stays behind"
 
 
 IMPORT = """

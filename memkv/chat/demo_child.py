@@ -26,11 +26,13 @@ from memkv.turns import Message
 if TYPE_CHECKING:
     from memkv.snapshot import CacheSnapshot
 
-SESSION = "editorial"
+SESSION, ANOTHER = "editorial", "another day"
 SHORT_REPLY = 24  # tokens: the demo is about what is kept, so its replies are kept short
 PROOF_TOKENS = 32
 # A question that is asked before the kill and after the restore, answered token by token.
 PROOF = "Which rules of our policy matter for this week's issue?"
+# What somebody says in a new conversation, which never read the policy.
+LATER = "I am back. What does our publishing policy say about anonymous sources, corrections and headlines?"
 CODECS = ("identity", "fp8", "int8", "int4", "kvzip:0.5+int4")
 POLICY = POLICIES[0]
 
@@ -92,6 +94,8 @@ def recall(store: str) -> None:
             emit({"step": "codec", "codec": name, **weigh(model, model.capture(session.fork()), name)})
         emit({"step": "without", "right": answers(model, small_talk(model))})
         emit({"step": "first token", **first_token(model, session)})
+        session.close()  # what was said becomes memories
+        emit({"step": "another day", **another_day(model, opened)})
 
 
 def weigh(model: HybridModel, snapshot: CacheSnapshot, name: str) -> dict[str, Any]:
@@ -123,6 +127,20 @@ def first_token(model: HybridModel, session: Session) -> dict[str, float]:
     read = time.perf_counter() - began
     read_question(model, again, PROOF)
     return {"restore": opened, "from_cache": from_cache, "prefill": read, "from_text": time.perf_counter() - began}
+
+
+def another_day(model: HybridModel, store: MemoryStore) -> dict[str, Any]:
+    """A new conversation about the same things: what came into its cache without being read, and the probes then."""
+    with Session(model, store.tenant("demo"), ANOTHER) as session:
+        reply = session.turn(LATER, max_new_tokens=SHORT_REPLY)
+        came = [event.data for event in reply.events if event.kind == "recalled"]
+        return {
+            "memories": [{"session": each["of"]["session"], "score": each["score"]} for each in came],
+            "spliced": reply.spliced_tokens,
+            "read": reply.prefilled_tokens,
+            "first_token": reply.first_token_seconds,
+            "right": answers(model, session.fork()),
+        }
 
 
 def main(arguments: Sequence[str]) -> None:

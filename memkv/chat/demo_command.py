@@ -172,7 +172,20 @@ def judge(show: Console, first: Story, second: Story) -> bool:
         f"{timing['from_text'] / timing['from_cache']:.1f} × sooner; restore alone is "
         f"{timing['prefill'] / timing['restore']:.0f} × faster than prefill (one reading; `make bench` gives medians)."
     )
+    tell_another_day(show, second.of("another day")[0], score(second.of("without")[0]))
     return same
+
+
+def tell_another_day(show: Console, line: dict[str, Any], without: str) -> None:
+    """What a new conversation knew of the old one."""
+    show.rule("6. Another day, a new conversation, which never read the policy", align="left")
+    for memory in line["memories"]:
+        show.print(f"came back from {memory['session']!r}, nearness {memory['score']:.2f}", markup=False)
+    show.print(
+        f"{line['spliced']} tokens came in as cache, {line['read']} were read (the message, and the seams); first "
+        f"token after {line['first_token'] * 1000:.0f} ms"
+    )
+    show.print(f"probes: {score(line)} right; without any memory {without}", style="bold")
 
 
 def score(line: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ token by token would have come out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 import torch
 
@@ -36,6 +37,8 @@ def drafted(model: HybridModel, live: LiveCache, letters: Sequence[str], most: i
     asked = list(live.token_ids)
     while (left := most - (len(live) - len(asked))) > 0:
         guess = guessed(model.chat, live.token_ids[len(asked) :], letters, asked)[: left - 1]
+        # The end of a message in the prompt is no part of a guess: the answer ends where the model chooses to end it.
+        guess = list(takewhile(lambda token: token not in stops, guess))
         assert live.next_logits is not None
         after = [model.logits_after(live, guess)] if guess else []
         chosen = torch.cat([live.next_logits[None], *after]).argmax(-1).tolist()

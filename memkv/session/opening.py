@@ -22,6 +22,10 @@ from memkv.store import NewEvent, SessionRecord, TenantStore
 
 # A rebuilt context aims below its limit, or the first turn would compact again.
 AIM = 0.6
+# The least that a conversation needs beside its system prompt: one short exchange.
+SMALLEST_EXCHANGE = 64  # tokens
+# Positions kept free after every turn, so that a strategy can still ask the model for a summary of all it has read.
+RESERVE = 320  # tokens
 OPENING_TRIES = 3
 MANY_TOKENS = 2**24  # where a model names no limit
 

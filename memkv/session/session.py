@@ -26,22 +26,15 @@ from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
 from memkv.session.answering import OnText, answer, read, settle
 from memkv.session.at_rest import at_rest
-from memkv.session.bringing import bring_in
+from memkv.session.bringing import bring_memories, bring_stretches, room_for_recall
 from memkv.session.long_term import LongTerm
-from memkv.session.opening import AIM, open_cache, token_bytes, tokens_within
-from memkv.session.page_fault import bring_back
+from memkv.session.opening import AIM, RESERVE, SMALLEST_EXCHANGE, open_cache, token_bytes
 from memkv.session.records import Draft, Reply
 from memkv.snapshot_file import to_buffers
 from memkv.store import NewEvent, NewMemory, TenantStore
 
 DEFAULT_BUDGET = "64 MiB"
 DEFAULT_CODEC = "identity"
-# The least that a conversation needs beside its system prompt: one short exchange.
-SMALLEST_EXCHANGE = 64  # tokens
-# Positions kept free after every turn, so that a strategy can still ask the model for a summary of all it has read.
-RESERVE = 320  # tokens
-RECALLED_SHARE = 0.125  # of the context budget that may be spent on what one message brings back
-
 
 NO_ROOM = (QuotaExceeded, StorageFull)
 
@@ -172,7 +165,8 @@ class Session:
         if self.memories and (spliced := self._bring_memories(draft, text, max_new_tokens)):
             has_read = tuple(draft.items)
         if self.recall:
-            self._recall(draft, text, max_new_tokens)
+            room = room_for_recall(self.model, draft, self.context_budget, text, max_new_tokens)
+            bring_stretches(self.model, self.tenant, self.name, draft, text, room)
         draft.add("message", "user", text)
         answered = answer(self.model, draft, has_read, on_text, max_new_tokens, sampling, progress)
         if answered.interrupted and not answered.text.strip():
@@ -345,14 +339,6 @@ class Session:
         )
         return Compaction(found.items, before, after, found.ledger)
 
-    def _recall(self, draft: Draft, text: str, max_new_tokens: int) -> None:
-        """Put what the message touches, and the context no longer holds, before it, as far as there is room."""
-        room = self._room_for_recall(draft, text, max_new_tokens)
-        items, brought = tuple(draft.items), draft.brought(self.name)
-        for found in bring_back(self.model, self.tenant, self.name, items, brought, text, room):
-            draft.log("recalled", {"memory": draft.free_n, "from": found.n, "score": found.score})
-            draft.add("recalled", "", found.text, sources=(found.n,))
-
     def _bring_memories(self, draft: Draft, text: str, max_new_tokens: int) -> int:
         """Put what earlier conversations said about the message before it; the tokens that came as cache.
 
@@ -362,28 +348,11 @@ class Session:
             if not self._caught_up:
                 self.long_term.catch_up(self.name)
                 self._caught_up = True
-            return self._bring_in(draft, text, max_new_tokens)
+            room = room_for_recall(self.model, draft, self.context_budget, text, max_new_tokens)
+            return bring_memories(self.long_term, draft, self.name, text, room)
         except NO_ROOM as error:
             draft.log("memories_failed", {"reason": type(error).__name__, "error": str(error)})
             return 0
-
-    def _bring_in(self, draft: Draft, text: str, max_new_tokens: int) -> int:
-        """`_bring_memories`, once memories of all earlier conversations are made."""
-        profile = self.model.profile
-        room = max(0, self._room_for_recall(draft, text, max_new_tokens))
-        present = {item.n for item in draft.items}
-        found = self.long_term.find(text, self.name, present, profile.at(room) - profile.at(0))
-        back = {item.text for item in draft.items if item.kind == "memory"}
-        return bring_in(self.long_term, draft, [each for each in found if each.text not in back])
-
-    def _room_for_recall(self, draft: Draft, text: str, max_new_tokens: int) -> int:
-        """Tokens that may be brought back for a message."""
-        read = len(draft.live) + len(self.model.chat.encode(text)) + SMALLEST_EXCHANGE
-        free = min(RECALLED_SHARE * self.context_budget, self.context_budget - self.model.profile.at(read))
-        room = tokens_within(self.model, self.model.profile.at(0) + int(free)) if free > 0 else 0
-        if self.model.max_tokens is not None:
-            room = min(room, self.model.max_tokens - read - max_new_tokens - RESERVE)
-        return room
 
     def _pinned_by_hand(self) -> list[Item]:
         """Rules that a user pinned, also those that no compaction has put into the context yet."""

@@ -151,3 +151,6 @@ def test_the_demo_ends_with_the_same_conversation() -> None:
     assert steps[-1] == "speaking"
     opened = next(line for line in played["second"] if line["step"] == "opened")
     assert opened["prefilled_tokens"] == 0
+    later = next(line for line in played["second"] if line["step"] == "another day")
+    assert later["memories"] and {memory["session"] for memory in later["memories"]} == {"editorial"}
+    assert later["spliced"] > 2 * later["read"]

@@ -16,6 +16,7 @@ ANSWERS = [
     f"A\nB\n+ {SAID}\nC\n- bills\nD",
     "B\nA\n+ Own words of the model.",
     "- an old note\nA\nB\nC\nD\nLOST: it 90%",
+    f"A\n+ {SAID}",  # ends with a sentence that the prompt ends with too
 ]
 
 
@@ -35,7 +36,7 @@ def model(request) -> HybridModel:
 
 
 def asked(number: int) -> str:
-    return f"{SAID}\n{7 * (str(number))}"
+    return f"{SAID}<|im_end|>\n{7 * (str(number))}"
 
 
 @pytest.mark.parametrize("number", range(len(ANSWERS)))
