@@ -26,13 +26,18 @@ FORGOTTEN = "(This message was forgotten on request.)"
 
 @dataclass(frozen=True)
 class Item:
-    """One text in a context. `n` is its number in the session, `sources` the numbers it was made from."""
+    """One text in a context. `n` is its number in the session, `sources` the numbers it was made from.
+
+    `sure` is the probability that a policy gave to the token of this note of which it was least sure; None of anything
+    that no policy wrote.
+    """
 
     n: int
     kind: str
     role: str
     text: str
     sources: tuple[int, ...] = ()
+    sure: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from memkv.compaction.base import Item, word_overlap
 from memkv.compaction.notes import Loss
-from memkv.compaction.rules import find_rules
+from memkv.compaction.rules import BULLET, find_rules
 from memkv.config import from_mapping
 from memkv.errors import ConfigError
 
@@ -30,23 +30,28 @@ class Evidence:
 
     Attributes:
         notes: notes made from it.
-        held: of its sentences worded as rules, the share that a note is there for; 1 where it has a note and no such
-            sentence, 0 where it has none.
+        held: of its sentences worded as rules, or of its list's entries, the share that a note is there for; 1 where it
+            has a note and no such sentence, 0 where it has none.
         declared: the highest probability of loss that was declared of it.
+        sure: of the notes made from it, the least `Item.sure`; 1 where none has any.
     """
 
     notes: tuple[int, ...]
     held: float
     declared: float
+    sure: float = 1.0
 
     @property
     def drive(self) -> float:
         """Log-odds before calibration."""
-        return BIAS + NOTED * bool(self.notes) + HELD * self.held + DECLARED * self.declared
+        return (
+            BIAS + NOTED * bool(self.notes) + HELD * self.held + DECLARED * self.declared + SURE * math.log(self.sure)
+        )
 
 
 # Weights of the evidence before calibration, and what they start from.
-BIAS, NOTED, HELD, DECLARED = -2.0, 3.0, 1.5, -2.0
+BIAS, NOTED, HELD, DECLARED, SURE = -2.0, 3.0, 1.5, -2.0, 1.0
+LEAST_SURE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,10 @@ def load_calibration(folder: Path) -> Calibration:
 
 def evidence(message: Item, notes: Sequence[Item], losses: Sequence[Loss]) -> Evidence:
     """What the notes and declarations of now show of `message`."""
-    made = tuple(note.n for note in notes if word_overlap(note.text, message.text) >= MADE_FROM)
-    worded = len(find_rules(message.text))
+    made = [note for note in notes if word_overlap(note.text, message.text) >= MADE_FROM]
+    entries = sum(BULLET.match(line) is not None for line in message.text.splitlines())
+    worded = max(entries, len(find_rules(message.text)))
     held = min(1.0, len(made) / max(1, worded))
+    sure = min((note.sure for note in made if note.sure is not None), default=1.0)
     about = [loss.probability for loss in losses if word_overlap(loss.topic, message.text) >= ABOUT]
-    return Evidence(made, held, max(about, default=0.0))
+    return Evidence(tuple(note.n for note in made), held, max(about, default=0.0), max(LEAST_SURE, sure))

@@ -21,8 +21,8 @@ LOOKED_UP = 2  # last tokens that must have come before for what followed them t
 AT_ONCE = 12  # tokens of a guess
 
 
-def drafted(model: HybridModel, live: LiveCache, letters: Sequence[str], most: int) -> Iterator[int]:
-    """Tokens of the answer behind `live`, of at most `most`; the one that ends it is left out.
+def drafted(model: HybridModel, live: LiveCache, letters: Sequence[str], most: int) -> Iterator[tuple[int, float]]:
+    """Tokens of the answer behind `live`, at most `most`, with their probabilities; the one that ends it is left out.
 
     Args:
         model: with the policy's adapter on.
@@ -31,22 +31,22 @@ def drafted(model: HybridModel, live: LiveCache, letters: Sequence[str], most: i
         most: tokens of the answer.
     """
     stops = set(model.chat.stop_ids)
-    if model.continuation.mode == "token by token":  # a guess would be read token by token too
-        yield from model.generate(live, most, stop_ids=model.chat.stop_ids)
-        return
+    guesses = model.continuation.mode != "token by token"  # a guess would be read token by token too
     asked = list(live.token_ids)
     while (left := most - (len(live) - len(asked))) > 0:
-        guess = guessed(model.chat, live.token_ids[len(asked) :], letters, asked)[: left - 1]
+        guess = guessed(model.chat, live.token_ids[len(asked) :], letters, asked)[: left - 1] if guesses else []
         # The end of a message in the prompt is no part of a guess: the answer ends where the model chooses to end it.
         guess = list(takewhile(lambda token: token not in stops, guess))
         assert live.next_logits is not None
         after = [model.logits_after(live, guess)] if guess else []
-        chosen = torch.cat([live.next_logits[None], *after]).argmax(-1).tolist()
+        logits_NV = torch.cat([live.next_logits[None], *after])
+        chosen = logits_NV.argmax(-1).tolist()
+        likely = logits_NV.float().softmax(-1).amax(-1).tolist()
         held = next((at for at, token in enumerate(guess) if token != chosen[at]), len(guess))
         new = [*guess[:held], *([chosen[held]] if chosen[held] not in stops else [])]
         if new:
             model.extend(live, new)
-        yield from new
+        yield from zip(new, likely, strict=False)
         if chosen[held] in stops:
             return
 

@@ -26,6 +26,13 @@ SPEAKS_OF_CHANGE = re.compile(
     r"|new|moved on|replac\w+|before|earlier|previous\w*|used to|old|so far|correct\w*|wrong|mistaken?)\b",
     re.IGNORECASE,
 )
+TAKES_BACK = re.compile(
+    r"\bforget (what|about|that|the rule)\b"
+    r"|\b(drop|withdraw|lift|cancel)\w* (the|that|this|our) (rule|agreement|policy)\b"
+    r"|\b(rule|agreement|policy|that|it) (is|was|has been) (off|over|lifted|withdrawn|gone|dropped|cancel\w+|void)\b"
+    r"|\bno longer (holds?|appl(y|ies)|counts?)\b",
+    re.IGNORECASE,
+)
 DATE = re.compile(
     r"\b(until|january|february|march|april|may|june|july|august|september|october|november|december|\d+)\b",
     re.IGNORECASE,
@@ -48,6 +55,13 @@ def likeness(note: str, sentence: str) -> float:
     shared = sum(block.size for block in blocks)
     led_up = blocks[0].b - blocks[0].a if blocks else 0  # words before the note begins
     return 2 * shared / max(1, len(first) + len(second) - max(0, led_up))
+
+
+def instead(note: str, under: int | None, said: Sequence[Sequence[str]]) -> str | None:
+    """Of a note that only takes a rule back, the next sentence of its message that is about the same, if any is."""
+    message = said[under] if under is not None and under < len(said) else []
+    behind = message[message.index(note) + 1 :] if note in message else []
+    return next((sentence for sentence in behind if meant(sentence, {0: note}, SAME, 2) is not None), None)
 
 
 def replaced(note: str, message: str, notes: Mapping[int | None, str]) -> int | None:

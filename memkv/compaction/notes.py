@@ -18,13 +18,14 @@ change, a new note takes the place of one that shares much with it, also if the 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
+from types import MappingProxyType
 from typing import Literal
 
 from memkv.compaction.allocate import Commitment, Prices, allocate
-from memkv.compaction.matching import as_said, meant, replaced
+from memkv.compaction.matching import TAKES_BACK, as_said, instead, meant, replaced
 from memkv.compaction.windows import Count, quoted, sentences
 from memkv.turns import Message
 
@@ -52,12 +53,14 @@ class Edit:
         text: of the new note; of a drop, what it is about.
         under: index of the user's message that it comes of; None where it stands before all of them.
         number: of the note that goes, counted from 1; None where there is none such.
+        sure: probability of the token of its line of which the policy was least sure.
     """
 
     kind: Literal["add", "change", "drop"]
     text: str
     under: int | None = None
     number: int | None = None
+    sure: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,13 @@ class Note:
     Attributes:
         before: its number before the fold; None for one that the fold added.
         under: index of the user's message that the fold took it from, if it said so.
+        sure: see `Edit`.
     """
 
     text: str
     before: int | None = None
     under: int | None = None
+    sure: float = 1.0
 
 
 def prompt(notes: Sequence[str], said: Sequence[str], room: int, count: Count) -> list[Message]:
@@ -112,12 +117,20 @@ def index_of(letters: str) -> int:
     return index - 1
 
 
-def parse(answer: str, notes: Sequence[str], said: Sequence[str]) -> Written:
+def parse(
+    answer: str, notes: Sequence[str], said: Sequence[str], sure: Mapping[str, float] = MappingProxyType({})
+) -> Written:
     """Edits in `answer` to `notes`; a line cut off by the end of the answer counts as malformed or as it reads.
 
     New notes are taken from what is said in the message of their letter, or else in any of them.
 
     An empty answer is malformed as a whole.
+
+    Args:
+        answer: of the policy.
+        notes: that it was given.
+        said: the messages that it was given.
+        sure: of lines, the probability of the token of which the policy was least sure.
     """
     spoken = [[quoted(sentence) for sentence in sentences(message)] for message in said]
     edits: list[Edit] = []
@@ -129,25 +142,50 @@ def parse(answer: str, notes: Sequence[str], said: Sequence[str]) -> Written:
     for line in lines:
         if match := LETTERS.fullmatch(line):
             under = index_of(match[1])
-        elif match := ADD.fullmatch(line):
-            text = as_said(match[1], under, spoken)
-            heard = said[under] if under is not None and under < len(said) else ""
-            number = replaced(text, heard, left)
-            edits.append(Edit("add" if number is None else "change", text, under, number))
-            left.pop(number, None)
+        elif match := ADD.fullmatch(line) or CHANGE.fullmatch(line):
+            edit = as_edit(match.re is CHANGE, match[1], under, spoken, said, left)
+            edits.append(replace(edit, sure=sure.get(line, 1.0)))
+            left.pop(edit.number, None)
         elif match := LOST.fullmatch(line):
             losses.append(Loss(match[1], min(int(match[2]), 100) / 100))
-        elif match := CHANGE.fullmatch(line) or DROP.fullmatch(line):
+        elif match := DROP.fullmatch(line):
             number = meant(match[1], left)
-            changed = match.re is CHANGE
-            text = as_said(match[1], under, spoken) if changed else match[1]
-            edits.append(Edit("change" if changed else "drop", text, under, number))
+            edits.append(Edit("drop", match[1], under, number))
             left.pop(number, None)
         elif line != NO_CHANGE or len(lines) > 1:
             malformed.append(line)
     if not lines:
         malformed.append("")
     return Written(tuple(edits), tuple(losses), tuple(malformed))
+
+
+def as_edit(
+    change: bool,
+    words: str,
+    under: int | None,
+    spoken: Sequence[Sequence[str]],
+    said: Sequence[str],
+    left: Mapping[int | None, str],
+) -> Edit:
+    """A new or changed note as an edit. A sentence that only takes a rule back is no note: the old one goes.
+
+    Args:
+        change: it was written as a changed note.
+        words: that the policy wrote.
+        under: index of its message.
+        spoken: the sentences of each message.
+        said: the messages.
+        left: the notes that no edit has touched yet, by number.
+    """
+    text = as_said(words, under, spoken)
+    if TAKES_BACK.search(text):
+        other = instead(text, under, spoken)
+        if other is None:
+            return Edit("drop", text, under, meant(text, left, fewest=2))
+        text = words = other
+    heard = said[under] if under is not None and under < len(said) else ""
+    number = meant(words, left) if change else replaced(text, heard, left)
+    return Edit("change" if change or number is not None else "add", text, under, number)
 
 
 def write(edits: Sequence[Edit], losses: Sequence[Loss] = (), messages: int = 0) -> str:
@@ -172,7 +210,7 @@ def apply(notes: Sequence[str], written: Written) -> tuple[Note, ...]:
     for edit in written.edits:
         if edit.kind != "drop" and edit.text.casefold() not in present:
             present.add(edit.text.casefold())
-            kept.append(Note(edit.text, under=edit.under))
+            kept.append(Note(edit.text, under=edit.under, sure=edit.sure))
     return tuple(kept)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from memkv.compaction.origin import check_origin, read_origin
 from memkv.compaction.pinned import pinned_rules
 from memkv.compaction.windows import windows
 from memkv.model import HybridModel
-from memkv.turns import Message
+from memkv.turns import ChatFormat, Message
 
 SHIPPED = Path(__file__).parent / "adapters" / "smollm2-135m"  # for the embedded model
 WINDOW = 320  # tokens of the user's new messages that the policy reads at once, as in training
@@ -104,7 +104,8 @@ def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item,
     for window in windows([Message(role=item.role, content=item.text) for item in unread], WINDOW, count):
         said, sources = [piece.text for piece in window], [unread[piece.turn].n for piece in window]
         texts = [bare(note) for note in notes]
-        written = parse(write(model, policy, texts, said, room), texts, said)
+        answer, sure = write(model, policy, texts, said, room)
+        written = parse(answer, texts, said, sure)
         kept, left = fitting(apply(texts, written), room, count)
         notes = [itemize(note, notes, sources) for note in kept]
         losses += [*written.losses, *left]
@@ -143,7 +144,7 @@ def itemize(note: Note, before: Sequence[Item], read: Sequence[int]) -> Item:
         return before[note.before - 1]
     at = note.under
     sources = read if at is None or at >= len(read) else [read[at]]
-    return Item(NEW, "summary", "", BULLET + note.text, tuple(dict.fromkeys(sources)))
+    return Item(NEW, "summary", "", BULLET + note.text, tuple(dict.fromkeys(sources)), round(note.sure, 4))
 
 
 @dataclass(frozen=True)
@@ -171,8 +172,10 @@ def loaded(model: HybridModel, adapter: Path | None) -> Policy:
     return Policy(name, reads=origin is None or origin.reads)
 
 
-def write(model: HybridModel, policy: Policy, notes: Sequence[str], said: Sequence[str], room: int) -> str:
-    """The policy's answer, greedily."""
+def write(
+    model: HybridModel, policy: Policy, notes: Sequence[str], said: Sequence[str], room: int
+) -> tuple[str, dict[str, float]]:
+    """The policy's answer, greedily, and of each line the probability of the token that it was least sure of."""
     chat = model.chat
     asked = chat.encode(chat.render(prompt(notes, said, room, chat.count), open_reply=True))
     with model.with_adapter(policy.name if policy.reads else None):
@@ -182,8 +185,24 @@ def write(model: HybridModel, policy: Policy, notes: Sequence[str], said: Sequen
         live.adapter = policy.name  # whoever read: this cache is thrown away, nothing is stored of it
         model.extend(live, asked[-1:])
         letters = [letter(number) for number in range(len(said))]
-        tokens = list(drafted(model, live, letters, LONGEST_ANSWER))
-    return chat.decode(tokens).strip()
+        written = list(drafted(model, live, letters, LONGEST_ANSWER))
+    sure: dict[str, float] = {}
+    for line in lines_of(chat, written):
+        text = chat.decode([token for token, _ in line]).strip()
+        sure[text] = min(probability for _, probability in line)
+    return chat.decode([token for token, _ in written]).strip(), sure
+
+
+def lines_of(chat: ChatFormat, written: Sequence[tuple[int, float]]) -> Iterator[list[tuple[int, float]]]:
+    """Tokens of an answer line by line; the one that ends a line belongs to it."""
+    line: list[tuple[int, float]] = []
+    for token, probability in written:
+        line.append((token, probability))
+        if "\n" in chat.decode([token]):
+            yield line
+            line = []
+    if line:
+        yield line
 
 
 def with_pinned(

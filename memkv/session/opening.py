@@ -59,7 +59,8 @@ def load_items(tenant: TenantStore, record: SessionRecord) -> tuple[Item, ...]:
     found = []
     for memory in (known[n] for n in record.context):
         kind = "memory" if "of" in memory.data else memory.kind
-        found.append(Item(memory.n, kind, memory.role, text_of(tenant, memory), memory.sources))
+        sure = memory.data.get("sure")
+        found.append(Item(memory.n, kind, memory.role, text_of(tenant, memory), memory.sources, sure))
     return tuple(found)
 
 

@@ -47,6 +47,12 @@ class Reply:
     spliced_tokens: int = 0
 
 
+def as_memory(item: Item) -> NewMemory:
+    """What a compaction made, as it is stored."""
+    data = {} if item.sure is None else {"sure": item.sure}
+    return NewMemory(item.text, kind=item.kind, role=item.role, sources=item.sources, data=data)
+
+
 @dataclass
 class Draft:
     """What a commit will add to a session; kept apart so that a failed commit leaves the session as it was."""

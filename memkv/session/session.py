@@ -29,7 +29,7 @@ from memkv.session.at_rest import at_rest
 from memkv.session.bringing import bring_memories, bring_stretches, room_for_recall
 from memkv.session.long_term import LongTerm
 from memkv.session.opening import AIM, RESERVE, SMALLEST_EXCHANGE, open_cache, token_bytes
-from memkv.session.records import Draft, Reply
+from memkv.session.records import Draft, Reply, as_memory
 from memkv.snapshot_file import to_buffers
 from memkv.store import NewEvent, NewMemory, TenantStore
 
@@ -324,7 +324,7 @@ class Session:
                 "Give a smaller budget, or another strategy (`/compact truncate` in the chat).",
             )
         new = [item for item in found.items if item.n >= next_n]
-        draft.memories += [NewMemory(item.text, kind=item.kind, role=item.role, sources=item.sources) for item in new]
+        draft.memories += [as_memory(item) for item in new]
         draft.live, draft.items = live, list(found.items)
         draft.log(
             "compaction",

@@ -49,7 +49,9 @@ def test_the_answer_is_the_greedy_one(model, number, monkeypatch):
     passes: list[int] = []
     forward = model._forward_live
     monkeypatch.setattr(model, "_forward_live", lambda *a, **k: passes.append(1) or forward(*a, **k))
-    assert list(drafted(model, live, LETTERS, 90)) == wanted
+    found = list(drafted(model, live, LETTERS, 90))
+    assert [token for token, _ in found] == wanted
+    assert all(0.5 < probability <= 1 for _, probability in found), "it has learned its answers"
     assert live.token_ids == plain.token_ids
     if number < 2 and model.continuation.mode != "token by token":
         assert len(passes) < 0.7 * len(wanted)

@@ -109,6 +109,31 @@ def test_a_note_that_was_meant_to_be_a_sentence_becomes_it(line, noted):
     assert apply((), read(line, ()))[0].text == noted
 
 
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        ("A\n~ About the word that opens a reply: that rule is off.", NOTES[:2]),
+        ("A\n+ About the word that opens a reply: that rule is off.", NOTES[:2]),
+        ("B\n+ Forget what I said about notes and the red folder.", (NOTES[0], NOTES[2], "Keep notes in the white folder.")),
+        ("C\n+ We drop the rule about the garden gate.", NOTES),
+        ("D\n+ A call is over after ten minutes.", (*NOTES, "A call is over after ten minutes.")),
+    ],
+)
+def test_a_sentence_that_only_takes_a_rule_back_is_no_note(answer, left):
+    said = [
+        "About the word that opens a reply: that rule is off. How are you?",
+        "Forget what I said about notes and the red folder. Keep notes in the white folder. It rains.",
+        "We drop the rule about the garden gate. It rains.",
+        "A call is over after ten minutes.",
+    ]
+    assert tuple(note.text for note in apply(NOTES, parse(answer, NOTES, said))) == left
+
+
+def test_a_note_knows_how_sure_the_policy_was_of_its_line():
+    written = parse("A\n+ Bills go to Ada.\n+ Tea at four.", NOTES, SAID, {"+ Bills go to Ada.": 0.4})
+    assert [note.sure for note in apply((), written)] == [0.4, 1.0]
+
+
 def test_no_change_changes_nothing():
     assert [note.text for note in apply(NOTES, read(NO_CHANGE))] == list(NOTES)
 

@@ -47,10 +47,11 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
     """Lets the policy answer by what it finds in the new messages."""
 
     def use(answers: dict[str, str]) -> None:
-        def write(model: HybridModel, policy: trained.Policy, notes, said, room) -> str:
+        def write(model: HybridModel, policy: trained.Policy, notes, said, room) -> tuple[str, dict[str, float]]:
             assert policy.name.startswith("tiny-policy") and model.has_adapter(policy.name)
             new = " ".join(said)
-            return next((answer for said, answer in answers.items() if said in new), "No change.")
+            answer = next((answer for said, answer in answers.items() if said in new), "No change.")
+            return answer, {}
 
         monkeypatch.setattr(trained, "write", write)
 
@@ -138,9 +139,9 @@ def test_what_no_longer_holds_is_dropped_and_said_so(model, adapter, script):
 def test_messages_are_read_once(model, adapter, monkeypatch):
     read: list[str] = []
 
-    def write(model: HybridModel, policy: trained.Policy, notes, said, room) -> str:
+    def write(model: HybridModel, policy: trained.Policy, notes, said, room) -> tuple[str, dict[str, float]]:
         read.append(" ".join(said))
-        return f"+ {RULE}" if "red folder" in read[-1] else "No change."
+        return (f"+ {RULE}" if "red folder" in read[-1] else "No change."), {}
 
     monkeypatch.setattr(trained, "write", write)
     first = compact(model, adapter, messages("Hello.", "Good day.", RULE, "Noted."), 2000)
@@ -278,9 +279,9 @@ def test_calibration_comes_from_beside_the_adapter(tmp_path):
 def test_a_long_message_with_blank_lines_is_read_whole_and_named_as_source(model, adapter, monkeypatch):
     read: list[str] = []
 
-    def write(model: HybridModel, policy: trained.Policy, notes, said, room) -> str:
+    def write(model: HybridModel, policy: trained.Policy, notes, said, room) -> tuple[str, dict[str, float]]:
         read.append(" ".join(said))
-        return f"+ {OTHER}" if "nine words" in read[-1] else "No change."
+        return (f"+ {OTHER}" if "nine words" in read[-1] else "No change."), {}
 
     monkeypatch.setattr(trained, "write", write)
     page = "\n\n".join([f"Paragraph {n} of the page.  It has two sentences." for n in range(12)] + [OTHER])
@@ -294,7 +295,7 @@ def test_two_adapters_in_folders_of_one_name_are_two(model, adapter, tmp_path, m
     other = tmp_path / adapter.name
     shutil.copytree(adapter, other)
     used: list[str | None] = []
-    monkeypatch.setattr(trained, "write", lambda model, policy, *asked: used.append(policy.name) or "No change.")
+    monkeypatch.setattr(trained, "write", lambda model, policy, *asked: (used.append(policy.name) or "No change.", {}))
     for folder in (adapter, other):
         compact(model, folder, messages(RULE, "Noted."), 4000)
     assert len(set(used)) == 2

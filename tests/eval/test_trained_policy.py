@@ -40,7 +40,7 @@ def case() -> Case:
 def script(monkeypatch):
     def write(model, policy, notes, said, room):
         new = " ".join(said)
-        return next((answer for said, answer in ANSWERS.items() if said in new), "No change.")
+        return next((answer for said, answer in ANSWERS.items() if said in new), "No change."), {}
 
     monkeypatch.setattr(trained, "write", write)
 
