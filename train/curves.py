@@ -58,9 +58,9 @@ def draw(records: Sequence[dict[str, Any]], path: Path) -> None:
     for part in dict.fromkeys(each["part"] for each in records if each["part"] != PART):
         line(warm, records, part, "train", "loss", part)
     warm.set(title="Warm start: loss", xlabel="step", yscale="log")
-    for name in TERMS:
+    for name in reversed(TERMS):  # survival on top of what runs beside it
         line(terms, records, PART, "train", f"rewards/{name}/mean", f"- {name}" if name in COSTS else name)
-    terms.set(title="Reinforcement: mean of each term (gains above 0, costs below)", xlabel="step")
+    terms.set(title="Reinforcement: reward terms (costs below 0)", xlabel="step")
     line(divergence, records, PART, "train", "kl", "KL from the warm start")
     line(divergence, records, PART, "train", "reward_std", "deviation of the reward in a group")
     divergence.set(title="Reinforcement: KL (nats a token), signal", xlabel="step", ylim=(0, None))
@@ -71,7 +71,10 @@ def draw(records: Sequence[dict[str, Any]], path: Path) -> None:
     for axes in (warm, terms, divergence, survival):
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
+            axes.spines[["top", "right"]].set_visible(False)
+        else:  # a run of one of the two steps only
+            axes.set_axis_off()
+            axes.set_title("")
     figure.savefig(path)
 
 

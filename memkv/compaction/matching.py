@@ -30,7 +30,7 @@ TAKES_BACK = re.compile(
     r"\bforget (what|about|that|the rule)\b"
     r"|\b(drop|withdraw|lift|cancel)\w* (the|that|this|our) (rule|agreement|policy)\b"
     r"|\b(rule|agreement|policy|that|it) (is|was|has been) (off|over|lifted|withdrawn|gone|dropped|cancel\w+|void)\b"
-    r"|\bno longer (holds?|appl(y|ies)|counts?)\b",
+    r"|\b(no longer|do not|does not|doesn't|don't) (holds?|appl(y|ies)|counts?|binds?)\b|\bno force\b",
     re.IGNORECASE,
 )
 DATE = re.compile(
@@ -61,7 +61,7 @@ def instead(note: str, under: int | None, said: Sequence[Sequence[str]]) -> str 
     """Of a note that only takes a rule back, the next sentence of its message that is about the same, if any is."""
     message = said[under] if under is not None and under < len(said) else []
     behind = message[message.index(note) + 1 :] if note in message else []
-    return next((sentence for sentence in behind if meant(sentence, {0: note}, SAME, 2) is not None), None)
+    return next((sentence for sentence in behind if meant(sentence, {0: note}, fewest=2) is not None), None)
 
 
 def replaced(note: str, message: str, notes: Mapping[int | None, str]) -> int | None:
