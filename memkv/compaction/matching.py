@@ -30,7 +30,7 @@ TAKES_BACK = re.compile(
     r"\bforget (what|about|that|the rule)\b"
     r"|\b(drop|withdraw|lift|cancel)\w* (the|that|this|our) (rule|agreement|policy)\b"
     r"|\b(rule|agreement|policy|that|it) (is|was|has been) (off|over|lifted|withdrawn|gone|dropped|cancel\w+|void)\b"
-    r"|\b(no longer|do not|does not|doesn't|don't) (holds?|appl(y|ies)|counts?|binds?)\b|\bno force\b",
+    r"|\bno longer (holds?|appl(y|ies)|counts?|binds?)\b|\bno force\b",
     re.IGNORECASE,
 )
 DATE = re.compile(
