@@ -26,6 +26,7 @@ from memkv.compaction.trained import MOST_ROOM
 from memkv.compaction.windows import Count, windows
 from memkv.errors import ConfigError
 from memkv.turns import Message
+from train.plain import plainer
 from train.states import Row, State, claims, oracle, targets_of
 from train.truth import Standing, askable, place_of, standings
 from train.workers import Spread
@@ -51,6 +52,7 @@ class Config:
         room: the budget as a share of the conversation's tokens, drawn from these.
         stray: share of the oracle's states with a sentence among the notes that is none of its own, as a policy puts
             there that still errs: something to be taken out.
+        plain: share of the messages which state rules that say nothing else (`train.plain`).
     """
 
     episodes: int = 400
@@ -61,6 +63,7 @@ class Config:
     window: tuple[int, int] = (160, 360)
     room: tuple[float, ...] = (0.25, 0.25, 0.125, 0.125, 0.0625)
     stray: float = 0.2
+    plain: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,9 @@ def episode(scenario: Scenario, config: Config) -> Episode:
     """Cut points and a budget, drawn from the scenario's name and the seed."""
     rng = random.Random(f"{config.seed}/{scenario.id}/{scenario.seed}")
     messages = [to_message(turn) for turn in scenario.turns]
+    if config.plain:
+        talk = random.Random(f"{config.seed}/{scenario.id}/{scenario.seed}/plain")
+        messages = plainer(messages, scenario, config.plain, talk)
     cut = windows(messages, rng.randint(*config.window), estimated)
     tokens = sum(estimated(message["content"]) for message in messages)
     room = min(MOST_ROOM, max(SMALLEST_ROOM, round(rng.choice(config.room) * tokens)))

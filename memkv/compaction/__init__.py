@@ -42,10 +42,13 @@ TRAINED = ("trained", "pinned+trained")
 
 
 def default_strategy(model: HybridModel) -> str:
-    """The policy that comes with memkv where it was trained on this model, else `pinned+summary`."""
+    """The policy that comes with memkv where it was trained on this model, else `pinned+summary`.
+
+    With the registry beside it: what is worded as a rule and the policy passes by is kept all the same.
+    """
     origin = read_origin(SHIPPED) if SHIPPED.is_dir() else None
     fits = origin is not None and origin.model == model.name and made_for(origin, model)
-    return "trained" if fits else "pinned+summary"
+    return "pinned+trained" if fits else "pinned+summary"
 
 
 def strategy(name: str) -> CompactionStrategy:

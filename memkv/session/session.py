@@ -48,7 +48,7 @@ class Session:
         name: an existing session is restored, else a new one starts.
         context_budget: most bytes of live cache after a turn, as a number or like `16 MiB`.
         strategy: compaction strategy: truncate, summary, pinned, pinned+summary, trained, pinned+trained, or
-            trained:FOLDER. Of a new session: `trained` on the model that memkv's policy was trained on, else
+            trained:FOLDER. Of a new session: `pinned+trained` on the model that memkv's policy was trained on, else
             pinned+summary.
         codec: how the cache is stored at rest: identity, fp8, int8, int4 and others (see `memkv.compress`).
         system: system prompt of a new session.

@@ -114,7 +114,10 @@ def test_a_note_that_was_meant_to_be_a_sentence_becomes_it(line, noted):
     [
         ("A\n~ About the word that opens a reply: that rule is off.", NOTES[:2]),
         ("A\n+ About the word that opens a reply: that rule is off.", NOTES[:2]),
-        ("B\n+ Forget what I said about notes and the red folder.", (NOTES[0], NOTES[2], "Keep notes in the white folder.")),
+        (
+            "B\n+ Forget what I said about notes and the red folder.",
+            (NOTES[0], NOTES[2], "Keep notes in the white folder."),
+        ),
         ("C\n+ We drop the rule about the garden gate.", NOTES),
         ("D\n+ A call is over after ten minutes.", (*NOTES, "A call is over after ten minutes.")),
     ],

@@ -223,7 +223,7 @@ def test_the_policy_that_comes_with_memkv_is_the_default_where_it_fits(model, ad
     assert default_strategy(model) == "pinned+summary"
     shutil.copytree(adapter, shipped)
     write_origin(shipped, Origin(model.name, model.fingerprint.weights, model.fingerprint.dtype))
-    assert default_strategy(model) == "trained"
+    assert default_strategy(model) == "pinned+trained"
     write_origin(shipped, Origin(model.name, "0123456789abcdef", model.fingerprint.dtype))
     assert default_strategy(model) == "pinned+summary"
     write_origin(shipped, Origin("another-model", model.fingerprint.weights, model.fingerprint.dtype))
