@@ -22,6 +22,7 @@ from rich.console import Console
 from trl import SFTConfig, SFTTrainer
 
 from memkv.errors import MemkvError
+from train.chats import chat_rows, read_chats
 from train.config import Config, Machine, load_config
 from train.data import episodes, oracle_rows, thinned
 from train.machine import base_of, prepared, writer_of
@@ -104,7 +105,10 @@ def oracle_answers(config: Config, base: Base) -> list[Row]:
     count = base.counter()
     with spread_over(config.machine.processes) as spread:
         found = episodes(config.data, spread, config.sft.families)
-    return thinned(list(oracle_rows(found, count, config.data.stray)), config.sft.quiet, config.seed)
+    made = list(oracle_rows(found, count, config.data.stray))
+    if config.sft.chats:
+        made += chat_rows(read_chats(), config.sft.chats, config.seed)
+    return thinned(made, config.sft.quiet, config.seed)
 
 
 def best_answers(

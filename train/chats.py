@@ -1,0 +1,103 @@
+"""Rows out of chats that were written by hand (`train/messages/*.yaml`), beside those of the generator.
+
+The generator's conversations share frames and talk; a policy that saw nothing else notes a quarter of what people say
+in their own words (`train.wild`). A chat is one person's messages, each with the sentences that hold from now on and
+the earlier ones that no longer do.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from memkv.compaction.notes import Edit, write
+from memkv.errors import InvalidInput
+from train.states import Row, State
+
+FOLDER = Path(__file__).with_name("messages")
+HELD_OUT = FOLDER / "held_out.yaml"
+MESSAGES = (1, 6)  # of one window
+ROOM = (120, 384)  # tokens
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message, its sentences that hold from now on, and those of before that no longer do."""
+
+    said: str
+    keep: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+
+
+Chat = tuple[Said, ...]
+
+
+def read_chats(folder: Path = FOLDER) -> list[Chat]:
+    """All chats of a folder but those that are held out.
+
+    Raises:
+        InvalidInput: a file is no list of chats, or marks what was not said.
+    """
+    return [chat for file in sorted(folder.glob("*.yaml")) if file.name != HELD_OUT.name for chat in chats_of(file)]
+
+
+def chats_of(file: Path) -> list[Chat]:
+    """The chats of one file: a list of `chat`, its name, and `messages`. Raises as `read_chats`."""
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        chats = [tuple(as_said(each) for each in chat["messages"]) for chat in data]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{file} is no list of chats: {error}", "See train/messages/01.yaml.") from error
+    for chat in chats:
+        held: list[str] = []
+        for message in chat:
+            wrong = [text for text in message.keep if text not in message.said]
+            wrong += [text for text in message.over if text not in held]
+            if wrong:
+                raise InvalidInput(
+                    f"{file} marks {wrong[0]!r} in {message.said!r}", "Mark sentences as they were said."
+                )
+            held += message.keep
+    return chats
+
+
+def as_said(data: dict[str, object]) -> Said:
+    """One message of the file."""
+    return Said(str(data["said"]), tuple(data["keep"]), tuple(data.get("over", ())))  # type: ignore[arg-type]
+
+
+def chat_rows(chats: Sequence[Chat], times: int, seed: int) -> Iterator[Row]:
+    """States and the right answers; every chat is cut into windows anew so many times."""
+    for number, chat in enumerate(chats):
+        for time in range(times):
+            yield from cut(chat, f"chat-{number}/{time}", random.Random(f"{seed}/{number}/{time}"))
+
+
+def cut(chat: Chat, name: str, rng: random.Random) -> Iterator[Row]:
+    """One chat window by window, from a place drawn at random, with the right notes of before."""
+    room = rng.randint(*ROOM)
+    notes: list[str] = []
+    left = list(chat)
+    while left:
+        count = rng.randint(*MESSAGES)
+        window, left = left[:count], left[count:]
+        edits = [edit for place, message in enumerate(window) for edit in edits_of(message, place, notes)]
+        said = tuple(message.said for message in window)
+        state = State(f"{name}/{len(chat) - len(left)}", len(chat) - len(left), tuple(notes), said, room, ())
+        yield state, write(edits, messages=len(window))
+        gone = {text for message in window for text in message.over}
+        notes += [text for message in window for text in message.keep]
+        notes = [text for text in notes if text not in gone]
+
+
+def edits_of(message: Said, place: int, notes: Sequence[str]) -> Iterator[Edit]:
+    """What is to be written under a message: of what it changes, only what is in the notes."""
+    over = [text for text in message.over if text in notes]
+    for number, text in enumerate(message.keep):
+        yield Edit("change" if number < len(over) else "add", text, place)
+    for text in over[len(message.keep) :]:
+        yield Edit("drop", text, place)
