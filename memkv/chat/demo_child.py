@@ -131,9 +131,10 @@ def first_token(model: HybridModel, session: Session) -> dict[str, float]:
 
 def another_day(model: HybridModel, store: MemoryStore) -> dict[str, Any]:
     """A new conversation about the same things: what came into its cache without being read, and the probes then."""
-    with Session(model, store.tenant("demo"), ANOTHER) as session:
+    # An eighth of it may be spent on memories: here one stretch of two exchanges.
+    with Session(model, store.tenant("demo"), ANOTHER, context_budget="96 MiB") as session:
         reply = session.turn(LATER, max_new_tokens=SHORT_REPLY)
-        came = [event.data for event in reply.events if event.kind == "recalled"]
+        came = [event.data for event in reply.events if event.kind == "recalled" and "of" in event.data]
         return {
             "memories": [{"session": each["of"]["session"], "score": each["score"]} for each in came],
             "spliced": reply.spliced_tokens,
