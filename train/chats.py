@@ -8,7 +8,7 @@ the earlier ones that no longer do.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,19 +85,20 @@ def cut(chat: Chat, name: str, rng: random.Random) -> Iterator[Row]:
     while left:
         count = rng.randint(*MESSAGES)
         window, left = left[:count], left[count:]
-        edits = [edit for place, message in enumerate(window) for edit in edits_of(message, place, notes)]
+        gone = {text for message in window for text in message.over}
+        edits = [edit for place, message in enumerate(window) for edit in edits_of(message, place, notes, gone)]
         said = tuple(message.said for message in window)
         state = State(f"{name}/{len(chat) - len(left)}", len(chat) - len(left), tuple(notes), said, room, ())
         yield state, write(edits, messages=len(window))
-        gone = {text for message in window for text in message.over}
         notes += [text for message in window for text in message.keep]
         notes = [text for text in notes if text not in gone]
 
 
-def edits_of(message: Said, place: int, notes: Sequence[str]) -> Iterator[Edit]:
-    """What is to be written under a message: of what it changes, only what is in the notes."""
+def edits_of(message: Said, place: int, notes: Sequence[str], gone: Collection[str]) -> Iterator[Edit]:
+    """What is to be written under a message: of what it changes what is in the notes, nothing that is gone later."""
     over = [text for text in message.over if text in notes]
-    for number, text in enumerate(message.keep):
+    keep = [text for text in message.keep if text not in gone]
+    for number, text in enumerate(keep):
         yield Edit("change" if number < len(over) else "add", text, place)
-    for text in over[len(message.keep) :]:
+    for text in over[len(keep) :]:
         yield Edit("drop", text, place)
