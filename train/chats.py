@@ -1,7 +1,7 @@
-"""Rows out of chats that were written by hand (`train/messages/*.yaml`), beside those of the generator.
+"""Rows out of chats that language models wrote in the way people type (`train/messages`), beside the generator's.
 
-The generator's conversations share frames and talk; a policy that saw nothing else notes a quarter of what people say
-in their own words (`train.wild`). A chat is one person's messages, each with the sentences that hold from now on and
+The generator's conversations share frames and talk; a policy that saw nothing else notes a quarter of what is said in
+other words (`train.wild`). A chat is one person's messages, each with the sentences that hold from now on and
 the earlier ones that no longer do.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from memkv.compaction.notes import Edit, write
+from memkv.config import from_mapping
 from memkv.errors import InvalidInput
 from train.states import Row, State
 
@@ -41,6 +42,7 @@ def read_chats(folder: Path = FOLDER) -> list[Chat]:
 
     Raises:
         InvalidInput: a file is no list of chats, or marks what was not said.
+        ConfigError: a message with an unknown key, or without what was said.
     """
     return [chat for file in sorted(folder.glob("*.yaml")) if file.name != HELD_OUT.name for chat in chats_of(file)]
 
@@ -49,7 +51,7 @@ def chats_of(file: Path) -> list[Chat]:
     """The chats of one file: a list of `chat`, its name, and `messages`. Raises as `read_chats`."""
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
-        chats = [tuple(as_said(each) for each in chat["messages"]) for chat in data]
+        chats = [tuple(from_mapping(Said, each, str(file)) for each in chat["messages"]) for chat in data]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise InvalidInput(f"{file} is no list of chats: {error}", "See train/messages/01.yaml.") from error
     for chat in chats:
@@ -63,11 +65,6 @@ def chats_of(file: Path) -> list[Chat]:
                 )
             held += message.keep
     return chats
-
-
-def as_said(data: dict[str, object]) -> Said:
-    """One message of the file."""
-    return Said(str(data["said"]), tuple(data["keep"]), tuple(data.get("over", ())))  # type: ignore[arg-type]
 
 
 def chat_rows(chats: Sequence[Chat], times: int, seed: int) -> Iterator[Row]:

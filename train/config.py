@@ -75,7 +75,7 @@ class Sft:
         best_of: answers to each state.
         temperature: of all but the first, which is greedy.
         families: that the oracle's conversations are made of: train, practice, or both.
-        chats: times that each chat written by hand is cut into windows (`train.chats`); 0 leaves them out.
+        chats: times that each chat of `train/messages` is cut into windows (`train.chats`); 0 leaves them out.
         save_steps: optimizer steps between checkpoints.
     """
 

@@ -1,4 +1,4 @@
-"""`python -m train.wild ADAPTER`: what a policy notes of messages that people wrote, beside what is worded as a rule.
+"""`python -m train.wild ADAPTER`: what a policy notes of messages of no generator, beside what is worded as a rule.
 
 The generator's conversations share frames and talk, in training and in the evaluation. The messages that are held out
 in `train/messages` were written without a look at them: rules alone, in a row, in lists, in the midst of a request,
@@ -14,16 +14,15 @@ from pathlib import Path
 
 import torch
 import tyro
-import yaml
 from rich.console import Console
 
 from memkv.compaction.matching import likeness
 from memkv.compaction.notes import apply, parse
 from memkv.compaction.rules import find_rules
 from memkv.compaction.trained import SHIPPED, loaded, write
-from memkv.errors import InvalidInput, MemkvError
+from memkv.errors import MemkvError
 from memkv.model import HybridModel
-from train.chats import HELD_OUT
+from train.chats import HELD_OUT, Said, chats_of
 
 AT_ONCE = 4  # messages of one window
 ROOM = 384
@@ -36,21 +35,13 @@ class Options:
 
     Attributes:
         adapter: folder of the adapter.
-        file: YAML, a list of `said` and `keep`: a message, and its sentences that hold from now on.
+        file: chats, as in `train/messages`.
         show: print every message that was not got right.
     """
 
     adapter: tyro.conf.Positional[Path] = SHIPPED
     file: Path = HELD_OUT
     show: bool = False
-
-
-@dataclass(frozen=True)
-class Example:
-    """A message, and those of its sentences that are to be noted."""
-
-    said: str
-    keep: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -76,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read, note, count."""
     options = tyro.cli(Options, prog="python -m train.wild", description=__doc__, args=arguments)
     try:
-        examples = read(options.file)
+        examples = [message for chat in chats_of(options.file) for message in chat]
         found = noted(HybridModel.from_pretrained(dtype=torch.float32), options.adapter, examples)
     except MemkvError as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
@@ -91,27 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"\n{example.said}\n  to note: {list(example.keep)}\n  noted:   {ours}")
 
 
-def read(file: Path) -> list[Example]:
-    """The messages.
-
-    Raises:
-        InvalidInput: no such list, or a sentence to be noted that its message does not say.
-    """
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-        examples = [Example(each["said"], tuple(each["keep"])) for each in data]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InvalidInput(
-            f"{file} is no list of `said` and `keep`: {error}", "See train/messages/held_out.yaml."
-        ) from error
-    for example in examples:
-        for sentence in example.keep:
-            if sentence not in example.said:
-                raise InvalidInput(f"{sentence!r} is not in {example.said!r}", "`keep` holds sentences of `said`.")
-    return examples
-
-
-def noted(model: HybridModel, adapter: Path, examples: Sequence[Example]) -> list[list[str]]:
+def noted(model: HybridModel, adapter: Path, examples: Sequence[Said]) -> list[list[str]]:
     """What the policy notes of each message, in windows that begin without notes."""
     policy = loaded(model, adapter)
     found: list[list[str]] = []
@@ -124,7 +95,7 @@ def noted(model: HybridModel, adapter: Path, examples: Sequence[Example]) -> lis
     return found
 
 
-def tally(notes: Sequence[str], example: Example) -> Tally:
+def tally(notes: Sequence[str], example: Said) -> Tally:
     """Notes of one message."""
     held = [sentence for sentence in example.keep if any(likeness(note, sentence) >= SAME for note in notes)]
     return Tally(len(example.keep), len(held), len(without(notes, example.keep)))

@@ -1,12 +1,12 @@
-"""Chats written by hand become rows in which the right answer leaves the right notes."""
+"""Chats that no generator made become rows in which the right answer leaves the right notes."""
 
 from __future__ import annotations
 
 import pytest
 
 from memkv.errors import InvalidInput
-from train.chats import HELD_OUT, chat_rows, chats_of, read_chats
-from train.wild import Example, Tally, read, tally
+from train.chats import HELD_OUT, Said, chat_rows, chats_of, read_chats
+from train.wild import Tally, tally
 
 CHAT = """
 - chat: a caterer
@@ -49,13 +49,13 @@ def test_what_was_never_said_is_named(tmp_path):
 
 def test_what_is_held_out_shares_no_sentence_with_what_is_learned():
     learned = {text for chat in read_chats() for message in chat for text in (message.said, *message.keep)}
-    held_out = {text for example in read(HELD_OUT) for text in (example.said, *example.keep)}
+    held_out = {text for chat in chats_of(HELD_OUT) for message in chat for text in (message.said, *message.keep)}
     assert len(learned) > 1000 and len(held_out) > 100
     assert not learned & held_out
 
 
 def test_notes_are_counted_as_what_they_are():
-    example = Example("Invoices go out on Mondays. It rains.", ("Invoices go out on Mondays.",))
+    example = Said("Invoices go out on Mondays. It rains.", ("Invoices go out on Mondays.",))
     assert tally(["Invoices go out on Mondays."], example) == Tally(1, 1, 0)
     assert tally(["It rains."], example) == Tally(1, 0, 1)
     assert tally([], example) + tally(["It rains."], example) == Tally(2, 0, 1)
