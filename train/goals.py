@@ -47,12 +47,14 @@ class Options:
     Attributes:
         run: folder of an evaluation.
         policy: its name among the systems.
-        warm: name of its warm start among them.
+        warm: name of the warm start among them.
+        reinforced: name of what reinforcement made of the warm start.
     """
 
     run: tyro.conf.Positional[Path]
     policy: str = "trained"
     warm: str = "trained:train/warm_start"
+    reinforced: str = "trained:train/reinforced"
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Judge, and print the table."""
     options = tyro.cli(Options, prog="python -m train.goals", description=__doc__, args=arguments)
     try:
-        print(as_table(goals(read_run(options.run), options.policy, options.warm)))
+        print(as_table(goals(read_run(options.run), options.policy, options.warm, options.reinforced)))
     except MemkvError as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
         sys.exit(1)
@@ -151,7 +153,7 @@ def read_run(folder: Path) -> Run:
     return Run(data, asked, right, binding, says, others, claims, discarded)
 
 
-def goals(run: Run, policy: str, warm: str) -> list[Goal]:
+def goals(run: Run, policy: str, warm: str, reinforced: str) -> list[Goal]:
     """All goals, budget by budget.
 
     Raises:
@@ -167,7 +169,7 @@ def goals(run: Run, policy: str, warm: str) -> list[Goal]:
             )
         found.append(Goal("rules in force that its text says", budget, IN_TEXT[budget], mean(run.says, ours)))
         found += [*beside_prompts(run, ours), *beside_retrieval(run, ours), *beside_registry(run, ours)]
-        found += [*earned(run, ours, (warm, budget)), *honest(run, ours)]
+        found += [*earned(run, (reinforced, budget), (warm, budget)), *honest(run, ours)]
         found.append(Goal("text after 5 rounds, of that after 1", budget, LAST_ROUND, over_rounds(run, ours)))
     return found
 
@@ -224,18 +226,18 @@ def beside_registry(run: Run, ours: System) -> list[Goal]:
     return found
 
 
-def earned(run: Run, ours: System, warm: System) -> list[Goal]:
-    """Against its own warm start: what the reinforcement has added."""
-    if not run.has(warm):
+def earned(run: Run, reinforced: System, warm: System) -> list[Goal]:
+    """What the reinforcement has added to its warm start."""
+    if not run.has(warm) or not run.has(reinforced):
         return []
     pairs = (("rules in its text", run.says), ("questions right", run.right))
-    budget = ours[1] or 0
+    budget = reinforced[1] or 0
     found = [
-        Goal(f"{name}, ahead of its warm start", budget, 0.0, ahead(part, ours, warm), whole=True)
+        Goal(f"reinforced: {name}, ahead of its warm start", budget, 0.0, ahead(part, reinforced, warm), whole=True)
         for name, part in pairs
     ]
-    name = "false claims, more than its warm start makes"
-    return [*found, Goal(name, budget, 0.0, ahead(run.claims, ours, warm), most=True, whole=True)]
+    name = "reinforced: false claims, more than its warm start makes"
+    return [*found, Goal(name, budget, 0.0, ahead(run.claims, reinforced, warm), most=True, whole=True)]
 
 
 def honest(run: Run, ours: System) -> list[Goal]:

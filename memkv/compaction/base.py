@@ -17,6 +17,7 @@ from memkv.turns import Message
 ItemKind = Literal["system", "rule", "summary", "message", "recalled", "memory"]
 Status = Literal["verbatim", "paraphrased", "store_only", "dropped", "unknown"]
 
+NEW = -1  # number of an item until it is known which ones stay
 RULES_HEADING = "Rules in force, word for word:"
 SUMMARY_HEADING = "Summary of the earlier conversation:"
 RECALLED_HEADING = "From earlier in our conversation:"

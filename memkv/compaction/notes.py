@@ -229,6 +229,11 @@ def size(notes: Sequence[str], count: Count) -> int:
     return count(as_text(notes)) if notes else 0
 
 
+def bare(line: str) -> str:
+    """A line of the notes without its bullet."""
+    return line.removeprefix(BULLET)
+
+
 def as_text(notes: Sequence[str]) -> str:
     """Notes as they stand in a context."""
     return "\n".join(f"{BULLET}{note}" for note in notes)

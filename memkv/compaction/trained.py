@@ -8,8 +8,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from memkv.compaction.allocate import Commitment, Prices, allocate
 from memkv.compaction.base import (
+    NEW,
     Compaction,
     Context,
     Item,
@@ -20,12 +20,12 @@ from memkv.compaction.base import (
     keep_recent,
     word_overlap,
 )
-from memkv.compaction.declare import MADE_FROM, Calibration, evidence, load_calibration
+from memkv.compaction.declare import Calibration, evidence, load_calibration
 from memkv.compaction.drafting import drafted
-from memkv.compaction.notes import BULLET, NOTED_RIGHT, Loss, Note, apply, fitting, letter, parse, prompt
+from memkv.compaction.notes import BULLET, Loss, Note, apply, bare, fitting, letter, parse, prompt
 from memkv.compaction.origin import check_origin, read_origin
-from memkv.compaction.pinned import pinned_rules
 from memkv.compaction.windows import windows
+from memkv.compaction.worded import with_worded
 from memkv.model import HybridModel
 from memkv.turns import ChatFormat, Message
 
@@ -33,8 +33,6 @@ SHIPPED = Path(__file__).parent / "adapters" / "smollm2-135m"  # for the embedde
 WINDOW = 320  # tokens of the user's new messages that the policy reads at once, as in training
 MOST_ROOM = 384  # tokens of notes; it was trained on no more
 LONGEST_ANSWER = 384  # tokens: a window of nothing but rules, with letters and signs
-NEW = -1  # number of an item until it is known which ones stay
-WORDED_BINDS = 0.5  # share of sentences worded as rules that bind, measured on dev
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class TrainedSummary:
         notes, losses = fold(context, self.adapter, room)
         rules = context.standing("rule")
         if self.pin_rules:
-            rules, notes, left = with_pinned(context, notes, room)
+            rules, notes, left = with_worded(context, notes, room)
             losses = (*losses, *left)
         new = renumbered(context, (*context.standing("system"), *rules, *notes))
         standing = [item for item in new if item.kind != "summary"]
@@ -103,7 +101,7 @@ def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item,
     policy = loaded(model, adapter)
     for window in windows([Message(role=item.role, content=item.text) for item in unread], WINDOW, count):
         said, sources = [piece.text for piece in window], [unread[piece.turn].n for piece in window]
-        texts = [bare(note) for note in notes]
+        texts = [bare(note.text) for note in notes]
         answer, sure = write(model, policy, texts, said, room)
         written = parse(answer, texts, said, sure)
         kept, left = fitting(apply(texts, written), room, count)
@@ -125,11 +123,6 @@ def as_notes(item: Item) -> list[Item]:
     if len(lines) == 1 and lines[0].startswith(BULLET):
         return [item]
     return [Item(NEW, "summary", "", BULLET + line.removeprefix(BULLET), (*item.sources, item.n)) for line in lines]
-
-
-def bare(note: Item) -> str:
-    """A note without its bullet."""
-    return note.text.removeprefix(BULLET)
 
 
 def itemize(note: Note, before: Sequence[Item], read: Sequence[int]) -> Item:
@@ -205,27 +198,6 @@ def lines_of(chat: ChatFormat, written: Sequence[tuple[int, float]]) -> Iterator
         yield line
 
 
-def with_pinned(
-    context: Context, notes: Sequence[Item], room: int
-) -> tuple[tuple[Item, ...], tuple[Item, ...], tuple[Loss, ...]]:
-    """Rules, notes and losses when sentences worded as rules compete with the notes for the room."""
-    chat = context.model.chat
-    known = context.standing("rule")
-    texts = [bare(note) for note in notes]
-    found = [rule for rule in pinned_rules(context) if rule not in known]
-    found = [rule for rule in found if all(word_overlap(text, rule.text) < MADE_FROM for text in texts)]
-    found = [replace(rule, n=NEW) for rule in found]
-    commitments = [Commitment(note=text, noted=NOTED_RIGHT) for text in texts]
-    commitments += [Commitment(verbatim=rule.text, binds=WORDED_BINDS) for rule in found]
-    prices = [Prices(0, chat.count(f"{BULLET}{text}\n")) for text in texts]
-    prices += [Prices(chat.count(f"{BULLET}{rule.text}\n"), 0) for rule in found]
-    forms = allocate(commitments, prices, room)
-    kept = [item for item, form in zip((*notes, *found), forms, strict=True) if form in ("note", "verbatim")]
-    left = [Loss(bare(item), 1.0) for item, form in zip((*notes, *found), forms, strict=True) if form == "store"]
-    rules = [item for item in kept if item.kind == "rule"]
-    return (*known, *rules), tuple(item for item in kept if item.kind == "summary"), tuple(left)
-
-
 def declare(context: Context, after: Sequence[Item], losses: Sequence[Loss], calibration: Calibration) -> LossLedger:
     """What became of each item: of notes by what followed them, of messages by evidence and calibration."""
     numbers = {item.n for item in after}
@@ -242,11 +214,11 @@ def _entry(
     calibration: Calibration,
 ) -> LedgerEntry:
     """The ledger entry of one item."""
-    if item.n in numbers or item.kind not in ("summary", "message"):
+    if item.n in numbers or item.kind not in ("summary", "rule", "message"):
         return entry_of(item, after, item.n in numbers)
-    if item.kind == "summary":
+    if item.kind != "message":
         heirs = tuple(note.n for note in notes if item.n in note.sources)
-        lost = any(loss.topic == bare(item) for loss in losses)
+        lost = any(loss.topic == bare(item.text) for loss in losses)
         gone = LedgerEntry(item.n, "store_only" if lost else "dropped", (), 0.0, 0.0)
         overlap = word_overlap(item.text, " ".join(note.text for note in notes if note.n in heirs))
         return LedgerEntry(item.n, "paraphrased", heirs, overlap, 1.0) if heirs else gone

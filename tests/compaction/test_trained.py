@@ -178,6 +178,26 @@ def test_registry_sentences_compete_for_the_room(model, adapter, script):
     assert sorted(numbers) == [5, 6], "numbered without a gap, as they are stored"
 
 
+def test_what_a_later_message_changes_or_takes_back_leaves_the_registry(model, adapter, script):
+    script({})
+    rules = (
+        "Drafts must go to Ada by Friday noon.",
+        "Photographs need two captions at least.",
+        "Never print in colour.",
+    )
+    first = compact(model, adapter, messages(" ".join(rules), "Noted.", "x" * 900, "y" * 900), 800, pin_rules=True)
+    kept = [item for item in first.items if item.kind == "rule"]
+    assert [item.text for item in kept] == list(rules) and all(item.sure == 0.5 for item in kept)
+    by_hand = Item(20, "rule", "", "Drafts must have a title.")  # /pin
+    new = "Drafts must go to Eve by Friday noon."
+    said = messages(f"A change: {new}", "Noted.", "We drop the rule about captions of photographs.", "Good.", first=21)
+    after = compact(model, adapter, (*kept, by_hand, *said), 4000, pin_rules=True)
+    texts = [item.text for item in after.items if item.kind == "rule"]
+    assert texts[:2] == [rules[2], by_hand.text] and len(texts) == 3 and new in texts[2]
+    gone = {entry.memory: entry.status for entry in after.ledger.entries if entry.memory in (kept[0].n, kept[1].n)}
+    assert set(gone.values()) == {"dropped"}, "nothing that is over is brought back"
+
+
 def test_a_prose_summary_of_before_becomes_notes(model, adapter, script):
     script({"nine words": f"+ {OTHER}"})
     old = Item(7, "summary", "", f"{RULE}\nMemo opens a reply.", (1, 2))
