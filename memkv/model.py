@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ PREFILL_PIECE = 1024
 FP32_CHECK_PARAMETERS = 1_500_000_000
 
 Progress = Callable[[int, int], None]  # (tokens done, tokens in all)
+Answer = TypeVar("Answer")
 
 
 class HybridModel:
@@ -56,7 +58,7 @@ class HybridModel:
         self.name = name or model.config.name_or_path or model.config.model_type
         self.adapter: str | None = None
         self._adapters: dict[str, str] = {}  # name -> what the fingerprint says of it
-        self.packs_branches: bool | None = None  # found out by memkv.scoring at its first use
+        self._answers: dict[object, Any] = {}  # of `once`
         parameters = inspect.signature(model.forward).parameters
         # Mamba models call it cache_params; some take it through **kwargs only.
         self._cache_argument = "cache_params" if "cache_params" in parameters else "past_key_values"
@@ -128,6 +130,13 @@ class HybridModel:
     def holds_state(self) -> bool:
         """Whether the model keeps recurrent state in its modules instead of in the cache."""
         return bool(self._held_slots)
+
+    def once(self, ask: Callable[[HybridModel], Answer]) -> Answer:
+        """What `ask` finds out about this model, found out at the first call only: it may take seconds."""
+        if ask not in self._answers:
+            self._answers[ask] = ask(self)
+        answer: Answer = self._answers[ask]
+        return answer
 
     def window(self, index: int) -> int | None:
         """Tokens that cache layer `index` attends to at most, itself included; None where there is no such limit."""

@@ -45,7 +45,7 @@ def score(model: HybridModel, live: LiveCache, branches: Sequence[Branch]) -> li
     for branch in branches:
         if not branch.stem or not branch.leaves or not all(branch.leaves):
             raise InvalidInput("A question or an answer is empty", "Give at least one token each.")
-    if not (packable(live) and packs_exactly(model)):
+    if not (packable(live) and model.once(packs_exactly)):
         return [one_by_one(model, live, branch) for branch in branches]
     return [sums for group in grouped(branches) for sums in in_one_pass(model, live, group)]
 
@@ -70,21 +70,19 @@ def held_tokens(layer: DynamicLayer) -> int:
 
 
 def packs_exactly(model: HybridModel) -> bool:
-    """Whether this model honours a tree mask: measured once on a few tokens against forks, and kept on the model."""
-    if model.packs_branches is None:
-        live = model.new_cache()
-        vocab = model.hf.config.get_text_config(decoder=True).vocab_size
-        a, b, c, d, e = (number * vocab // 7 for number in range(1, 6))
-        model.extend(live, [a, b, c])
-        model.packs_branches = False
-        if packable(live):
-            tree = [Branch((d, a), ((e, b), (c, c))), Branch((b, e), ((a, d, d), (e, a)))]
-            plain = [one_by_one(model, live, branch) for branch in tree]
-            packed = in_one_pass(model, live, tree)
-            differences = [abs(x - y) for p, q in zip(plain, packed, strict=True) for x, y in zip(p, q, strict=True)]
-            # Not max(): NaN would get past it wherever it is not the first.
-            model.packs_branches = all(difference <= TOLERANCE[model.dtype] for difference in differences)
-    return model.packs_branches
+    """Whether a model honours a tree mask: measured on a few tokens against forks. Ask with `model.once`."""
+    live = model.new_cache()
+    vocab = model.hf.config.get_text_config(decoder=True).vocab_size
+    a, b, c, d, e = (number * vocab // 7 for number in range(1, 6))
+    model.extend(live, [a, b, c])
+    if not packable(live):
+        return False
+    tree = [Branch((d, a), ((e, b), (c, c))), Branch((b, e), ((a, d, d), (e, a)))]
+    plain = [one_by_one(model, live, branch) for branch in tree]
+    packed = in_one_pass(model, live, tree)
+    differences = [abs(x - y) for p, q in zip(plain, packed, strict=True) for x, y in zip(p, q, strict=True)]
+    # Not max(): NaN would get past it wherever it is not the first.
+    return all(difference <= TOLERANCE[model.dtype] for difference in differences)
 
 
 def grouped(branches: Sequence[Branch]) -> Iterator[list[Branch]]:

@@ -52,8 +52,8 @@ RETRIEVAL: dict[str, Callable[[int], System]] = {"dense": Dense, "bm25": BM25, "
 def system(name: str) -> System:
     """The system of that name.
 
-    One of `SYSTEMS`; a retrieval with another chunk size (`dense 32`); recall of spliced caches (`recall kv 8`); a
-    trained policy (`trained`, `pinned+trained`, `trained+recall`, or with the folder of your own adapter
+    One of `SYSTEMS`; a retrieval with another chunk size (`dense 32`); recall of spliced caches (`recall kv 8`, `recall
+    kv 8+int4`); a trained policy (`trained`, `pinned+trained`, `trained+recall`, or with the folder of your own adapter
     `trained:FOLDER`); a stored cache (`exact restore`, `int4`, `snapkv+int4` ...).
 
     Raises:
@@ -64,7 +64,7 @@ def system(name: str) -> System:
     kind, _, size = name.partition(" ")
     if kind in RETRIEVAL and size.isdecimal() and int(size) > 0:
         return RETRIEVAL[kind](int(size))
-    if kind == RECALLED:
+    if kind.partition("+")[0] == RECALLED:
         return Recall(name)
     if name.partition(":")[0].removesuffix(RECALL) in TRAINED:
         return TrainedPolicy(name)

@@ -11,6 +11,7 @@ from eval.systems.base import Case, Limits, Memory, Spent, bytes_of, prefill
 from eval.systems.fitting import text_bytes
 from eval.systems.retrieval import DATE
 from memkv.compaction.base import MEMORIES
+from memkv.compress import QUANTIZERS, Identity, KVCompressor, codec, decompress
 from memkv.errors import ConfigError
 from memkv.live import LiveCache
 from memkv.model import HybridModel
@@ -21,6 +22,7 @@ from memkv.recall.standing import standing
 from memkv.recall.stretch import as_text, segment_tokens
 from memkv.session.long_term import NEAR, stretches
 from memkv.splice import Segment, Splicer
+from memkv.splice.segment import unpacked
 from memkv.store import Memory as Stored
 from memkv.turns import Message
 
@@ -39,8 +41,10 @@ class Stretch:
 class Recall:
     """`recall` reads what it found as text; `recall kv N` splices caches, N tokens of each read again (`all`: all).
 
+    `recall kv N+int4` stores them with a quantizing codec. A splice needs all entries, so none that evicts can be used.
+
     Raises:
-        ConfigError: no such number.
+        ConfigError: no such number, or no such codec.
     """
 
     budgeted = True
@@ -48,10 +52,15 @@ class Recall:
 
     def __init__(self, name: str = KIND) -> None:
         self.name = name
-        repair = name.removeprefix(KIND).removeprefix(" kv ").strip()
+        kind, plus, quantizer = name.partition("+")
+        repair = kind.removeprefix(KIND).removeprefix(" kv ").strip()
         if repair and repair != ALL and not repair.isdecimal():
             raise ConfigError(f"{name!r} does not say how much is read again", "Write recall, or recall kv 8.")
+        if plus and (not repair or quantizer not in QUANTIZERS):
+            known = ", ".join(QUANTIZERS)
+            raise ConfigError(f"{name!r} is no recall of quantized caches", f"Write recall kv 8+int4; of {known}.")
         self.repair = int(repair) if repair.isdecimal() else repair  # empty: as text
+        self.codec: KVCompressor = codec(quantizer) if plus else Identity()
 
     def remember(self, case: Case, limits: Limits) -> Memory:
         """See `System.remember`."""
@@ -84,12 +93,14 @@ class Recall:
         at_rest = {"text": text_bytes([each.text for each in found]), "vectors": vectors_ND.nbytes}
         if self.repair == "":
             return Memory(messages, text=None, at_rest=at_rest)
-        splicer, segments = Splicer(model), dict[str, Segment]()
+        splicer, segments, stored = model.once(Splicer), dict[str, Segment](), 0
         first = chat.encode(chat.stable(lead))
         for each in found:
             _, tokens = segment_tokens(chat, each.text)
             repair = len(tokens) if self.repair == ALL else min(int(self.repair), len(tokens))
-            segments[each.text] = splicer.encode(first, tokens, repair)
+            packed = self.codec.compress(splicer.encode(first, tokens, repair).packed(), None)
+            stored += packed.payload
+            segments[each.text] = unpacked(decompress(packed))
 
         def cache(asked: Sequence[Message]) -> LiveCache:
             """The same messages out of their segments."""
@@ -99,7 +110,7 @@ class Recall:
             model.extend(live, first)
             return splicer.splice(live, [segments[message["content"]] for message in asked[len(lead) :]])
 
-        at_rest["kv"] = sum(segment.payload for segment in segments.values())
+        at_rest["kv"] = stored
         spent = Spent(prefilled=sum(len(first) + len(segment) for segment in segments.values()))
         return Memory(messages, text=None, at_rest=at_rest, cache=cache, spent=spent)
 

@@ -70,7 +70,7 @@ class LongTerm:
             self.as_text = "Its chat template has no place for a system message between turns."
             return None
         try:
-            return Splicer(self.model)
+            return self.model.once(Splicer)
         except UnsupportedModel as error:
             self.as_text = error.message
             return None

@@ -37,6 +37,13 @@ def test_it_answers_every_probe(case):
     assert set(memory.at_rest) == {"text", "vectors", "kv"}
 
 
-def test_a_name_that_means_nothing_is_refused():
+def test_stored_with_a_codec_it_takes_less_and_still_answers(case):
+    whole, small = (system(name).remember(case, Limits()) for name in ("recall kv 4", "recall kv 4+int8"))
+    assert small.at_rest["kv"] < 0.8 * whole.at_rest["kv"], "fp32, so that int8 is a third and its scales"
+    assert len(read_probes(case.model, small, case.scenario).answers) == len(case.scenario.probes)
+
+
+@pytest.mark.parametrize("name", ["recall kv some", "recall kv 8+snapkv", "recall+int4", "recall kv 8+"])
+def test_a_name_that_means_nothing_is_refused(name):
     with pytest.raises(ConfigError, match="recall kv 8"):
-        system("recall kv some")
+        system(name)
