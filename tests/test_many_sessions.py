@@ -1,4 +1,4 @@
-"""The chart of turns behind many sessions, at a small size: what is found is timed apart, and nothing is left behind."""
+"""The chart of turns behind many sessions, small: what is found is timed apart, and nothing is left behind."""
 
 from __future__ import annotations
 

@@ -39,13 +39,18 @@ DATE = re.compile(
 )
 
 
-def as_said(note: str, under: int | None, said: Sequence[Sequence[str]]) -> str:
-    """The sentence that a note is, but for slips; the note itself where it is none."""
-    message = said[under] if under is not None and under < len(said) else [each for some in said for each in some]
-    alike, best = max(
-        ((likeness(note, sentence), sentence) for sentence in message), key=itemgetter(0), default=(0.0, note)
-    )
-    return best if alike >= ALIKE else note
+def as_said(note: str, under: int | None, said: Sequence[Sequence[str]]) -> tuple[str, int | None]:
+    """The sentence that a note is, but for slips, and its message; where it is none, the note as it stands.
+
+    A sentence of another message than `under` counts where that one has none such: letters slip too.
+    """
+    own = range(len(said)) if under is None or under >= len(said) else (under,)
+    for messages in (own, range(len(said))):
+        sentences = [(likeness(note, sentence), sentence, at) for at in messages for sentence in said[at]]
+        alike, best, at = max(sentences, key=itemgetter(0), default=(0.0, note, None))
+        if alike >= ALIKE:
+            return best, at
+    return note, under
 
 
 def likeness(note: str, sentence: str) -> float:

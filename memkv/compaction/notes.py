@@ -177,7 +177,7 @@ def as_edit(
         said: the messages.
         left: the notes that no edit has touched yet, by number.
     """
-    text = as_said(words, under, spoken)
+    text, under = as_said(words, under, spoken)
     if TAKES_BACK.search(text):
         other = instead(text, under, spoken)
         if other is None:

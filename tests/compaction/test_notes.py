@@ -101,12 +101,19 @@ def test_of_two_equal_notes_one_goes():
         ("+ Calls are not on a Monday, unless Ada", "Calls are not on a Monday, unless Ada asked for one."),
         ("B\n~ Every reply is opened with Update.", "Every reply is opened with the word Update."),
         ("A\n+ No phoning at the start of the week.", "No phoning at the start of the week."),
-        ("B\n+ Calls are not on a Monday.", "Calls are not on a Monday."),
+        ("B\n+ Calls are not on a Monday.", "Calls are not on a Monday, unless Ada asked for one."),
         ("F\n+ Calls are not on a Monday.", "Calls are not on a Monday, unless Ada asked for one."),
     ],
 )
 def test_a_note_that_was_meant_to_be_a_sentence_becomes_it(line, noted):
     assert apply((), read(line, ()))[0].text == noted
+
+
+@pytest.mark.parametrize(
+    "line", ["B\n+ Calls are not on a Monday.", "F\n+ Calls are not on a Monday", "+ Calls are not on a Monday"]
+)
+def test_it_is_of_the_message_that_holds_that_sentence_whatever_the_letter(line):
+    assert apply((), read(line, ()))[0].under == 0
 
 
 @pytest.mark.parametrize(
@@ -186,7 +193,7 @@ def test_messages_have_letters(index, letters):
 
 
 def test_an_edit_knows_the_message_it_comes_of():
-    written = read(f"- {NOTES[0]}\nA\nB\n+ Calls are not on Monday.\n- {NOTES[1]}\nC")
+    written = read(f"- {NOTES[0]}\nA\nB\n+ Bills go to Ada.\n- {NOTES[1]}\nC")
     assert not written.malformed
     assert [(edit.kind, edit.under) for edit in written.edits] == [("drop", None), ("add", 1), ("drop", 1)]
 
