@@ -142,8 +142,10 @@ def parse(
     for line in lines:
         if match := LETTERS.fullmatch(line):
             under = index_of(match[1])
-        elif match := ADD.fullmatch(line) or CHANGE.fullmatch(line):
+        elif (match := ADD.fullmatch(line) or CHANGE.fullmatch(line)) and not LETTERS.fullmatch(match[1]):
             edit = as_edit(match.re is CHANGE, match[1], under, spoken, said, left)
+            if edit.text.endswith(":"):
+                continue  # it leads up to a list, whose entries are notes of their own
             edits.append(replace(edit, sure=sure.get(line, 1.0)))
             left.pop(edit.number, None)
         elif match := LOST.fullmatch(line):

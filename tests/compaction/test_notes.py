@@ -116,6 +116,13 @@ def test_it_is_of_the_message_that_holds_that_sentence_whatever_the_letter(line)
     assert apply((), read(line, ()))[0].under == 0
 
 
+def test_what_leads_up_to_a_list_and_a_letter_are_no_notes():
+    said = ["House rules of the club:\n- Lane four is for the over-sixties."]
+    written = parse("A\n+ House rules of the club:\n+ Lane four is for the over-sixties.\n+ B", (), said)
+    assert [edit.text for edit in written.edits] == ["Lane four is for the over-sixties."]
+    assert written.malformed == ("+ B",)
+
+
 @pytest.mark.parametrize(
     ("answer", "left"),
     [
@@ -162,7 +169,7 @@ def test_the_same_note_is_not_added_twice():
 
 
 line = st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1, max_size=12)
-sentence = st.lists(line, min_size=1, max_size=6).map(" ".join)
+sentence = st.lists(line, min_size=2, max_size=6).map(" ".join).filter(lambda text: not text.endswith(":"))
 under = st.one_of(st.none(), st.integers(0, 3))
 adds = st.lists(st.builds(lambda text, at: Edit("add", text, at), sentence, under), max_size=4)
 drops = st.dictionaries(st.integers(1, 3), under, max_size=3).map(
