@@ -29,8 +29,8 @@ FORGOTTEN = "(This message was forgotten on request.)"
 class Item:
     """One text in a context. `n` is its number in the session, `sources` the numbers it was made from.
 
-    `sure` is the probability that a policy gave to the token of this note of which it was least sure; None of anything
-    that no policy wrote.
+    `sure` is, of a note, the probability that a policy gave to the token of it of which it was least sure; of a rule,
+    how likely a sentence that was found by its wording is one. None of all else, and of what was pinned by hand.
     """
 
     n: int

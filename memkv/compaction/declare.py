@@ -91,6 +91,6 @@ def evidence(message: Item, notes: Sequence[Item], losses: Sequence[Loss]) -> Ev
     entries = sum(BULLET.match(line) is not None for line in message.text.splitlines())
     worded = max(entries, len(find_rules(message.text)))
     held = min(1.0, len(made) / max(1, worded))
-    sure = min((note.sure for note in made if note.sure is not None), default=1.0)
+    sure = min((note.sure for note in made if note.kind == "summary" and note.sure is not None), default=1.0)
     about = [loss.probability for loss in losses if word_overlap(loss.topic, message.text) >= ABOUT]
     return Evidence(tuple(note.n for note in made), held, max(about, default=0.0), max(LEAST_SURE, sure))

@@ -25,7 +25,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from memkv.compaction.allocate import Commitment, Prices, allocate
-from memkv.compaction.matching import TAKES_BACK, as_said, instead, meant, replaced
+from memkv.compaction.matching import as_said, instead, meant, replaced, stems_of, takes_back
+from memkv.compaction.rules import BINDING
 from memkv.compaction.windows import Count, quoted, sentences
 from memkv.turns import Message
 
@@ -133,32 +134,56 @@ def parse(
         sure: of lines, the probability of the token of which the policy was least sure.
     """
     spoken = [[quoted(sentence) for sentence in sentences(message)] for message in said]
-    edits: list[Edit] = []
+    edits: dict[int, Edit] = {}  # by the numbers that their notes get; drops and changes by numbers of their own
     losses: list[Loss] = []
     malformed: list[str] = []
     left: dict[int | None, str] = dict(enumerate(notes, 1))
     under: int | None = None
     lines = [line.strip() for line in answer.strip().splitlines() if line.strip()]
-    for line in lines:
+    for number, line in enumerate(lines, len(notes) + 1):
         if match := LETTERS.fullmatch(line):
             under = index_of(match[1])
         elif (match := ADD.fullmatch(line) or CHANGE.fullmatch(line)) and not LETTERS.fullmatch(match[1]):
             edit = as_edit(match.re is CHANGE, match[1], under, spoken, said, left)
-            if edit.text.endswith(":"):
+            if edit.text.endswith(":") and not BINDING.search(edit.text):
                 continue  # it leads up to a list, whose entries are notes of their own
-            edits.append(replace(edit, sure=sure.get(line, 1.0)))
-            left.pop(edit.number, None)
+            edits[number] = replace(edit, sure=sure.get(line, 1.0))
         elif match := LOST.fullmatch(line):
             losses.append(Loss(match[1], min(int(match[2]), 100) / 100))
         elif match := DROP.fullmatch(line):
-            number = meant(match[1], left)
-            edits.append(Edit("drop", match[1], under, number))
-            left.pop(number, None)
+            edits[number] = Edit("drop", match[1], under, about(match[1], left))
         elif line != NO_CHANGE or len(lines) > 1:
             malformed.append(line)
+        if number in edits:
+            settle(edits, number, left, len(notes))
     if not lines:
         malformed.append("")
-    return Written(tuple(edits), tuple(losses), tuple(malformed))
+    return Written(tuple(edits.values()), tuple(losses), tuple(malformed))
+
+
+def settle(edits: dict[int, Edit], number: int, left: dict[int | None, str], before: int) -> None:
+    """Let an edit have its effect on what later ones can mean; one of a note that the same answer added undoes that.
+
+    Args:
+        edits: so far, by number.
+        number: of the new one.
+        left: notes that can be meant, by number.
+        before: notes that there were before the answer.
+    """
+    edit = edits[number]
+    left.pop(edit.number, None)
+    if edit.number is not None and edit.number > before:
+        del edits[edit.number]
+        edits[number] = edit = replace(edit, kind="drop" if edit.kind == "drop" else "add", number=None)
+        if edit.kind == "drop":
+            del edits[number]
+    if edit.kind != "drop":
+        left[number] = edit.text
+
+
+def about(words: str, notes: Mapping[int | None, str]) -> int | None:
+    """Number of the note that words are about: they share two of their words, where they have as many."""
+    return meant(words, notes, fewest=min(2, max(1, len(stems_of(words)))))
 
 
 def as_edit(
@@ -180,7 +205,7 @@ def as_edit(
         left: the notes that no edit has touched yet, by number.
     """
     text, under = as_said(words, under, spoken)
-    if TAKES_BACK.search(text):
+    if takes_back(text):
         other = instead(text, under, spoken)
         if other is None:
             return Edit("drop", text, under, meant(text, left, fewest=2))

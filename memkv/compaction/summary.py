@@ -43,7 +43,8 @@ class Summary:
         new = len(rules) - len(context.standing("rule"))
         # All that the model had read, rules too: forgetting one of them has to take the summary along.
         read = tuple(item.n for item in context.items)
-        summary = (Item(context.next_n + new, "summary", "", text, read),) if text else ()
+        written = (Item(context.next_n + new, "summary", "", text, read),)
+        summary = written if text else context.standing("summary")  # a model that writes nothing has read nothing new
         return keep_recent(context, (*context.standing("system"), *rules, *summary), aim, most)
 
 

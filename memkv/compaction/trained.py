@@ -77,10 +77,13 @@ class TrainedSummary:
 
 
 def room_for_notes(context: Context, aim: int, pin_rules: bool = False) -> int:
-    """Tokens that notes may take: what `aim` bytes leave beside what stands already, at most MOST_ROOM."""
+    """Tokens that notes may take: what `aim` bytes leave beside what stands already, at most MOST_ROOM.
+
+    With `pin_rules`, sentences that the registry found take part in that room and do not stand beside it.
+    """
     headings = [Item(0, "summary", "", BULLET), *([Item(0, "rule", "", "")] if pin_rules else [])]
-    standing = (*context.standing("system", "rule"), *headings)
-    free = aim - context.bytes_of(standing)
+    beside = [item for item in context.standing("system", "rule") if not (pin_rules and item.sure is not None)]
+    free = aim - context.bytes_of((*beside, *headings))
     profile = context.model.profile
     if profile.at(MOST_ROOM) - profile.at(0) <= free:
         return MOST_ROOM
@@ -94,8 +97,8 @@ def fold(context: Context, adapter: Path | None, room: int) -> tuple[tuple[Item,
     """The notes after the messages that they did not cover yet, and what the policy declared lost on the way."""
     model, count = context.model, context.model.chat.count
     notes = [note for item in context.standing("summary") for note in as_notes(item)]
-    # Messages after the last one that was noted are read again while they are in the context: that changes nothing.
-    covered = max((source for item in context.standing("summary") for source in item.sources), default=0)
+    # A note's number is higher than those of all messages that were there when it was made: they were read then.
+    covered = max((n for item in context.standing("summary") for n in (item.n, *item.sources)), default=0)
     unread = [item for item in context.messages() if item.n > covered]
     losses: list[Loss] = []
     policy = loaded(model, adapter)
@@ -157,7 +160,8 @@ def loaded(model: HybridModel, adapter: Path | None) -> Policy:
     """
     if adapter is None:
         return Policy(model.adapter, reads=True)
-    name = f"{adapter.name}-{blake3(str(adapter.resolve()).encode()).hexdigest(8)}"  # two folders may share a name
+    # Two folders may share a name, and PyTorch takes no dot in it.
+    name = f"{adapter.name.replace('.', '_')}-{blake3(str(adapter.resolve()).encode()).hexdigest(8)}"
     if not model.has_adapter(name):
         check_origin(adapter, model)
         model.load_adapter(adapter, name)

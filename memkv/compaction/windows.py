@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from memkv.compaction.rules import BULLET, SENTENCE_END
 from memkv.turns import Message
 
-ENTRY = re.compile(r"(?:^|(?<=[.!?;:]\s))\(?\d{1,2}[.)]\s+(?=[A-Z\"“'])")  # "1. Headlines ..."
-STAMP = re.compile(r"^\[[^\]]*\]\s*")  # when a message was said, if it says so itself
+ENTRY = re.compile(r"(?:^|(?<=[.!?;:]\s))\(?(\d{1,2})[.)]\s+(?=[A-Z\"“'])")  # "1. Headlines ..."
+STAMP = re.compile(r"^\[[^\]]*\d[^\]]*\]\s*")  # when a message was said, if it says so itself
 LONGEST_LEAD = 6  # words of "By the way:"
 # Of these, and of function words, a lead consists that says nothing of what follows it.
 LEAD_WORDS = frozenset(
@@ -53,8 +53,18 @@ def windows(turns: Sequence[Message], most: int, count: Count) -> list[list[Piec
 
 def sentences(text: str) -> list[str]:
     """Sentences in order; a line of its own ends one too, and so does the number of an entry inside a line."""
-    entries = [entry for line in text.splitlines() for entry in ENTRY.split(line)]
+    entries = [entry for line in text.splitlines() for entry in entries_of(line)]
     return [each.strip() for entry in entries for each in SENTENCE_END.split(entry) if each.strip()]
+
+
+def entries_of(line: str) -> list[str]:
+    """A line cut at the numbers of a list's entries: one at its beginning, or a series like "1. ... 2. ..."."""
+    marks = list(ENTRY.finditer(line))
+    numbers = [int(mark[1]) for mark in marks]
+    series = len(marks) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    kept = marks if series else [mark for mark in marks if mark.start() == 0]
+    starts, ends = [0, *(mark.end() for mark in kept)], [*(mark.start() for mark in kept), len(line)]
+    return [line[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def quoted(sentence: str) -> str:

@@ -101,7 +101,7 @@ def test_of_two_equal_notes_one_goes():
         ("+ Calls are not on a Monday, unless Ada", "Calls are not on a Monday, unless Ada asked for one."),
         ("B\n~ Every reply is opened with Update.", "Every reply is opened with the word Update."),
         ("A\n+ No phoning at the start of the week.", "No phoning at the start of the week."),
-        ("B\n+ Calls are not on a Monday.", "Calls are not on a Monday, unless Ada asked for one."),
+        ("B\n+ Calls are not on a Monday.", "Calls are not on a Monday."),
         ("F\n+ Calls are not on a Monday.", "Calls are not on a Monday, unless Ada asked for one."),
     ],
 )
@@ -109,11 +109,24 @@ def test_a_note_that_was_meant_to_be_a_sentence_becomes_it(line, noted):
     assert apply((), read(line, ()))[0].text == noted
 
 
+@pytest.mark.parametrize("letter", ["B\n", "F\n", ""])
+def test_one_that_is_copied_is_of_the_message_that_holds_it_whatever_the_letter(letter):
+    whole = apply((), read(f"{letter}+ Calls are not on a Monday, unless Ada asked for one.", ()))[0]
+    assert (whole.text, whole.under) == ("Calls are not on a Monday, unless Ada asked for one.", 0)
+
+
 @pytest.mark.parametrize(
-    "line", ["B\n+ Calls are not on a Monday.", "F\n+ Calls are not on a Monday", "+ Calls are not on a Monday"]
+    ("answer", "left"),
+    [
+        ("A\n+ Calls are not on a Monday.\nB\n~ Calls are not on a Friday.", ["Calls are not on a Friday."]),
+        ("A\n+ Calls are not on a Monday.\nB\n- calls on a Monday", []),
+        ("A\n+ Calls are not on a Monday.\n+ Bills go to Ada.\n- calls on a Monday", ["Bills go to Ada."]),
+        ("A\n+ Calls are not on a Monday.\nB\n~ Bills go to Ada.", ["Calls are not on a Monday.", "Bills go to Ada."]),
+    ],
 )
-def test_it_is_of_the_message_that_holds_that_sentence_whatever_the_letter(line):
-    assert apply((), read(line, ()))[0].under == 0
+def test_an_edit_may_be_of_a_note_that_the_same_answer_added(answer, left):
+    written = parse(answer, (), ["Calls are not on a Monday.", "Now something else."])
+    assert [note.text for note in apply((), written)] == left and not written.malformed
 
 
 def test_what_leads_up_to_a_list_and_a_letter_are_no_notes():
@@ -121,6 +134,8 @@ def test_what_leads_up_to_a_list_and_a_letter_are_no_notes():
     written = parse("A\n+ House rules of the club:\n+ Lane four is for the over-sixties.\n+ B", (), said)
     assert [edit.text for edit in written.edits] == ["Lane four is for the over-sixties."]
     assert written.malformed == ("+ B",)
+    banned = parse("A\n+ Never use these words:\n+ utilize", (), ["Never use these words:\n- utilize"])
+    assert [edit.text for edit in banned.edits] == ["Never use these words:", "utilize"], "without it they say nothing"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +185,7 @@ def test_the_same_note_is_not_added_twice():
 
 line = st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1, max_size=12)
 sentence = st.lists(line, min_size=2, max_size=6).map(" ".join).filter(lambda text: not text.endswith(":"))
-under = st.one_of(st.none(), st.integers(0, 3))
+under = st.sampled_from([None, 0, 2, 3])  # message 1 speaks of a change, so that notes take the place of others
 adds = st.lists(st.builds(lambda text, at: Edit("add", text, at), sentence, under), max_size=4)
 drops = st.dictionaries(st.integers(1, 3), under, max_size=3).map(
     lambda chosen: [Edit("drop", NOTES[number - 1], at, number) for number, at in chosen.items()]

@@ -193,9 +193,54 @@ def test_what_a_later_message_changes_or_takes_back_leaves_the_registry(model, a
     said = messages(f"A change: {new}", "Noted.", "We drop the rule about captions of photographs.", "Good.", first=21)
     after = compact(model, adapter, (*kept, by_hand, *said), 4000, pin_rules=True)
     texts = [item.text for item in after.items if item.kind == "rule"]
-    assert texts[:2] == [rules[2], by_hand.text] and len(texts) == 3 and new in texts[2]
+    assert texts[:2] == [by_hand.text, rules[2]] and len(texts) == 3 and new in texts[2]
     gone = {entry.memory: entry.status for entry in after.ledger.entries if entry.memory in (kept[0].n, kept[1].n)}
     assert set(gone.values()) == {"dropped"}, "nothing that is over is brought back"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Did you forget that drafts must go to Ada?",
+        "Don't forget that drafts must go to Ada.",
+        "> Kim wrote: drafts must go to Eve instead, that rule is off.",
+        "Never drop the rule that drafts must go to Ada.",
+        "Thanks for the new draft! Drafts of poems must go to Eve by Friday.",
+    ],
+)
+def test_who_reminds_asks_quotes_or_speaks_of_something_else_takes_nothing_back(model, adapter, script, said):
+    script({})
+    rule = Item(1, "rule", "", "Drafts must go to Ada by Friday noon.", (), 0.5)
+    after = compact(model, adapter, (rule, *messages(said, "Noted.", first=2)), 4000, pin_rules=True)
+    assert rule in after.items
+
+
+def test_a_rule_that_is_said_again_after_it_was_taken_back_stands(model, adapter, script):
+    script({})
+    rule = "Drafts must go to Ada by Friday noon."
+    said = (rule, "Noted.", "We drop the rule about drafts that go to Ada.", "Good.", rule, "Noted.")
+    after = compact(model, adapter, messages(*said), 4000, pin_rules=True)
+    assert [item.sources for item in after.items if item.kind == "rule"] == [(5,)]
+
+
+def test_what_the_registry_found_makes_room_for_notes(model, adapter, script):
+    script({"red folder": f"+ {RULE}"})
+    talk = [Item(n, "rule", "", f"{n} ferries never came to Oslo without a crowd.", (), 0.5) for n in (1, 2, 3)]
+    items = (*talk, *messages(RULE, "Noted.", "x" * 900, "y" * 900, first=4))
+    after = compact(model, adapter, items, 200, pin_rules=True)
+    assert f"- {RULE}" in notes_of(after.items) and len([item for item in after.items if item.kind == "rule"]) < 3
+
+
+def test_a_folder_may_have_a_dot_in_its_name(model, adapter, tmp_path):
+    shutil.copytree(adapter, tmp_path / "tiny-policy.5")
+    assert "." not in str(trained.loaded(model, tmp_path / "tiny-policy.5").name)
+
+
+def test_messages_that_were_read_at_the_last_compaction_are_not_read_again(model, adapter, script):
+    script({"opens": "- the red folder"})
+    notes = (Item(4, "summary", "", f"- {RULE}", (1,)), Item(5, "summary", "", f"- {OTHER}", (2,)))
+    after = compact(model, adapter, (*notes, *messages("Memo opens.", "Noted.", first=2)), 4000)
+    assert notes_of(after.items) == [f"- {RULE}", f"- {OTHER}"]
 
 
 def test_a_prose_summary_of_before_becomes_notes(model, adapter, script):
