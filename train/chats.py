@@ -82,7 +82,13 @@ def cut(chat: Chat, name: str, rng: random.Random) -> Iterator[Row]:
     while left:
         count = rng.randint(*MESSAGES)
         window, left = left[:count], left[count:]
-        gone = {text for message in window for text in message.over}
+        last = {
+            text: holds
+            for message in window
+            for texts, holds in ((message.over, False), (message.keep, True))
+            for text in texts
+        }
+        gone = {text for text, holds in last.items() if not holds}
         edits = [edit for place, message in enumerate(window) for edit in edits_of(message, place, notes, gone)]
         said = tuple(message.said for message in window)
         state = State(f"{name}/{len(chat) - len(left)}", len(chat) - len(left), tuple(notes), said, room, ())

@@ -244,7 +244,7 @@ def honest(run: Run, ours: System) -> list[Goal]:
     """What it claims without ground, and whether it knows what it lost."""
     budget = ours[1] or 0
     stale = [rule for rule in run.rules(ours) if rule.binds and rule.status == "superseded"]
-    summary = next((name, budget) for name in PROMPTED)
+    summary = next(((name, budget) for name in PROMPTED if run.has((name, budget))), (PROMPTED[0], budget))
     known = knowing(ours, run.answers(ours), run.rules(ours), run.discarded)
     found = [
         Goal("rules claimed that are not in force", budget, FALSE, false_share(run, ours), most=True),

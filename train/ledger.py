@@ -21,8 +21,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from eval.figures.knowing import bins
+from eval.page.source import unpacked
 from eval.rows import Row
-from eval.running.row_file import read_rows
+from eval.running.row_file import ROWS, read_rows
+from eval.running.run_folder import SCENARIOS
 from eval.scenarios import Scenario, read_scenarios
 from memkv.compaction.declare import FILE, Calibration, load_calibration
 from memkv.errors import ConfigError, MemkvError
@@ -60,15 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Fit, write, say how good it is."""
     options = tyro.cli(Options, prog="python -m train.ledger", description=__doc__, args=arguments)
     try:
-        scenarios = {scenario.id: scenario for scenario in read_scenarios(options.run / "scenarios.jsonl")}
-        found = declared(read_rows(options.run / "rows.jsonl"), scenarios, options.system)
+        with unpacked(options.run / ROWS) as rows, unpacked(options.run / SCENARIOS) as scenarios:
+            known = {scenario.id: scenario for scenario in read_scenarios(scenarios)}
+            found = declared(read_rows(rows), known, options.system)
         curve = fit(found)
+        # The rows were made with the curve that is there already, so the new one goes on top of it.
+        whole = composed(load_calibration(options.adapter), curve)
+        if not options.adapter.is_dir():
+            raise ConfigError(f"There is no folder {options.adapter}", "Name the adapter that the rows were made with.")
     except MemkvError as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
         sys.exit(1)
     before, after = np.array(found.probabilities), calibrated(found, curve)
-    # The rows were made with the curve that is there already, so the new one goes on top of it.
-    whole = composed(load_calibration(options.adapter), curve)
     (options.adapter / FILE).write_text(json.dumps(dataclasses.asdict(whole)) + "\n", encoding="utf-8")
     truth = np.array(found.survived)
     print(

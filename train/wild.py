@@ -91,7 +91,9 @@ def noted(model: HybridModel, adapter: Path, examples: Sequence[Said]) -> list[l
         said = [example.said for example in window]
         answer, sure = write(model, policy, [], said, ROOM)
         notes = apply([], parse(answer, [], said, sure))
-        found += [[note.text for note in notes if note.under == place] for place in range(len(said))]
+        last = len(said) - 1  # also of a note that is of no message
+        places = [last if note.under is None else min(note.under, last) for note in notes]
+        found += [[n.text for n, at in zip(notes, places, strict=True) if at == place] for place in range(len(said))]
     return found
 
 

@@ -22,14 +22,12 @@ class Commitment:
         verbatim: the sentence as it was said; empty if it is not known.
         binds: probability that it is a commitment in force at all.
         noted: probability that the note says it rightly.
-        forced: it must stay word for word (a user pinned it).
     """
 
     note: str = ""
     verbatim: str = ""
     binds: float = 1.0
     noted: float = 1.0
-    forced: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,11 @@ def allocate(
 ) -> list[Form]:
     """The form of each commitment.
 
-    Forced ones are verbatim whatever they take. The others share what is left of `room` tokens: the sum over
-    commitments of probability times worth is the largest possible. One that does not bind for sure is dropped.
+    The sum over commitments of probability times worth is the largest that `room` tokens allow. One that does not bind
+    for sure is dropped.
     """
     worth = worth or Worth()
-    left = max(0, room - sum(p.verbatim for c, p in zip(commitments, prices, strict=True) if c.forced))
+    left = max(0, room)
     # best[t]: the largest sum with at most t tokens, and the forms that give it.
     best: list[tuple[float, tuple[Form, ...]]] = [(0.0, ())] * (left + 1)
     for commitment, price in zip(commitments, prices, strict=True):
@@ -79,8 +77,6 @@ def allocate(
 
 def _forms(commitment: Commitment, price: Prices, worth: Worth) -> list[tuple[Form, int, float]]:
     """The forms that a commitment can have: name, tokens, gain. The cheaper comes first, so that it wins a tie."""
-    if commitment.forced:
-        return [("verbatim", 0, worth.verbatim)]
     if commitment.binds <= 0:
         return [("drop", 0, 0.0)]
     forms: list[tuple[Form, int, float]] = [("store", 0, commitment.binds * worth.store)]

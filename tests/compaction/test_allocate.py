@@ -13,11 +13,9 @@ GAIN = {"verbatim": 1.0, "store": 0.6, "drop": 0.0}
 
 
 def total(commitments, prices, forms) -> tuple[float, int]:
-    """What a choice is worth and what it takes; forced ones count for neither."""
+    """What a choice is worth, and what it takes."""
     worth, tokens = 0.0, 0
     for commitment, price, form in zip(commitments, prices, forms, strict=True):
-        if commitment.forced:
-            continue
         worth += commitment.binds * (commitment.noted if form == "note" else GAIN[form])
         tokens += {"verbatim": price.verbatim, "note": price.note}.get(form, 0)
     return worth, tokens
@@ -31,11 +29,6 @@ def test_everything_stays_where_there_is_room():
 def test_where_not_all_fits_the_most_rules_stay_and_the_rest_is_left_to_the_store():
     three = [Commitment(note=name) for name in "abc"]
     assert allocate(three, [Prices(0, 9), Prices(0, 5), Prices(0, 5)], 10) == ["store", "note", "note"]
-
-
-def test_a_pinned_rule_stays_whatever_it_takes():
-    rules = [Commitment(verbatim="a", forced=True), Commitment(note="b")]
-    assert allocate(rules, [Prices(50, 0), Prices(0, 5)], 10) == ["verbatim", "store"]
 
 
 def test_with_room_to_spare_a_doubtful_note_gives_way_to_the_sentence_itself():
@@ -55,7 +48,6 @@ commitment = st.builds(
     verbatim=st.sampled_from(["", "v"]),
     binds=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
     noted=st.sampled_from([0.4, 0.7, 0.95]),
-    forced=st.booleans(),
 )
 
 
