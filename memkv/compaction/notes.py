@@ -25,7 +25,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from memkv.compaction.allocate import Commitment, Prices, allocate
-from memkv.compaction.matching import as_said, instead, meant, replaced, stems_of, takes_back
+from memkv.compaction.matching import as_said, instead, meant, replaced, takes_back
 from memkv.compaction.rules import BINDING
 from memkv.compaction.windows import Count, quoted, sentences
 from memkv.turns import Message
@@ -151,7 +151,7 @@ def parse(
         elif match := LOST.fullmatch(line):
             losses.append(Loss(match[1], min(int(match[2]), 100) / 100))
         elif match := DROP.fullmatch(line):
-            edits[number] = Edit("drop", match[1], under, about(match[1], left))
+            edits[number] = Edit("drop", match[1], under, meant(match[1], left))
         elif line != NO_CHANGE or len(lines) > 1:
             malformed.append(line)
         if number in edits:
@@ -179,11 +179,6 @@ def settle(edits: dict[int, Edit], number: int, left: dict[int | None, str], bef
             del edits[number]
     if edit.kind != "drop":
         left[number] = edit.text
-
-
-def about(words: str, notes: Mapping[int | None, str]) -> int | None:
-    """Number of the note that words are about: they share two of their words, where they have as many."""
-    return meant(words, notes, fewest=min(2, max(1, len(stems_of(words)))))
 
 
 def as_edit(
