@@ -30,7 +30,7 @@ from memkv.store import NewMemory, TenantStore
 PAST = (10, 30, 100, 300, 1000)  # sessions
 A_SCENARIO = Config(tokens=3000, rounds=1, meetings=12, rules=9, never=3, probes=18)
 QUESTION = "Who has to agree before something goes out, and how is it to be worded?"
-BUDGET = "24 MiB"
+BUDGET = "128 MiB"
 FINDING, REST = "finding memories", "the rest of the turn"
 
 
@@ -96,7 +96,7 @@ def fill(model: HybridModel, tenant: TenantStore, count: int) -> None:
         said = [NewMemory(turn.text, role=turn.role) for turn in meeting.turns]
         tenant.commit(name, record.head, memories=said, context=(), tokens=b"")
         for first, last in stretches(tenant.memories(name), (), model.chat.count, finished=True):
-            tenant.keep_segment(name, first, last, None, None)
+            tenant.keep_segment(name, first, last, last - first + 1, None, None)
 
 
 def meetings() -> Iterator[Meeting]:
@@ -121,6 +121,9 @@ def one_turn(model: HybridModel, tenant: TenantStore) -> tuple[float, float]:
 
         session.long_term.find = watched  # type: ignore[method-assign]
         reply = session.turn(QUESTION, max_new_tokens=1)
+    print(
+        f"{tenant.id}: {reply.spliced_tokens} tokens came as cache, {reply.prefilled_tokens} were read", file=sys.stderr
+    )
     tenant.forget_session("today")
     return sum(spent), reply.seconds * 1e3 - sum(spent)
 

@@ -88,7 +88,9 @@ def keep(tenant: TenantStore, name: str, segments: Sequence[Segment]) -> None:
     tenant.commit(name, record.head, memories=said, context=(), tokens=b"")
     for number, segment in enumerate(segments):
         first = 1 + 2 * number
-        tenant.keep_segment(name, first, first + 1, to_buffers(segment.packed()), asdict(segment.snapshot.fingerprint))
+        tenant.keep_segment(
+            name, first, first + 1, 2, to_buffers(segment.packed()), asdict(segment.snapshot.fingerprint)
+        )
 
 
 def search(bench: Bench) -> list[Row]:

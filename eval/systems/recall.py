@@ -19,11 +19,12 @@ from memkv.recall.choosing import Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, embed
 from memkv.recall.nearest import Nearest
 from memkv.recall.standing import standing
-from memkv.recall.stretch import as_text, segment_tokens
+from memkv.recall.stretch import segment_tokens
 from memkv.session.long_term import NEAR, stretches
 from memkv.splice import Segment, Splicer
 from memkv.splice.segment import unpacked
 from memkv.store import Memory as Stored
+from memkv.store.spoken import as_text
 from memkv.turns import Message
 
 KIND = "recall"

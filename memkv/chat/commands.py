@@ -105,6 +105,7 @@ def show_recalled(session: Session) -> None:
     turns = [place for place, event in enumerate(events) if event.kind == "turn"]
     since = turns[-2] if len(turns) > 1 else 0
     table = Table("N", "from", "when", "score", "cache", "came as", box=None, pad_edge=False)
+    reasons: dict[str, str] = {}  # why one came as text or was read again -> its number
     for event in events[since : turns[-1]] if turns else []:
         if event.kind == "recalled":
             data, of = event.data, event.data.get("of")
@@ -114,7 +115,11 @@ def show_recalled(session: Session) -> None:
             others = [voice for voice in data.get("trust", ()) if voice not in ("user", "assistant")]
             how = ", ".join([data.get("how", "text"), *others])  # who else speaks there: quoted, tool
             table.add_row(str(data["memory"]), Text(origin(data)), when, f"{data['score']:.0%}", size, how)
+            reasons.setdefault(data.get("why", ""), str(data["memory"]))
     out().print(table if table.row_count else "Nothing was brought back for it.")
+    for why, number in reasons.items():
+        if why:
+            out().print(f"{number}: {why}", markup=False)
 
 
 def compact(session: Session, strategy: str | None) -> None:

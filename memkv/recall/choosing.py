@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memkv.recall.nearest import Address
+from memkv.recall.standing import Standing
 
 RECENT = 0.1  # what a memory of this moment is worth more, in cosine
 HALF_LIFE = 14 * 24 * 3600.0  # seconds in which half of that is gone
-STANDING = 0.15  # what a memory that holds a rule is worth more
+STANDING = 0.15  # what a memory that holds a rule is worth more, and one whose rules are over is worth less
 LEAST = 0.25  # worth below which nothing comes back: of MiniLM's cosines unrelated texts reach about 0.1
 SAME = 0.95  # cosine from which on two memories say the same
 STEPS = 512  # parts into which the budget is divided
@@ -31,14 +32,14 @@ class Candidate:
         nbytes: of cache that it takes, measured.
         cosine: to what was said.
         age: seconds since it was said.
-        standing: it holds a rule that is in force.
+        standing: 1 where it holds a rule that is in force, -1 where all of its rules are over.
     """
 
     address: Address
     nbytes: int
     cosine: float
     age: float
-    standing: bool = False
+    standing: Standing = 0
 
     @property
     def worth(self) -> float:

@@ -76,7 +76,7 @@ def as_vectors(stored: Sequence[bytes], dimensions: int) -> NDArray[np.float32]:
     """
     if any(len(each) != 4 * dimensions for each in stored):
         raise InvalidInput(
-            f"A stored vector has not {dimensions} dimensions", "Embed the memories again: memkv memory reindex."
+            f"A stored vector has not {dimensions} dimensions", "Leave it out, and embed its text again."
         )
     return np.frombuffer(b"".join(stored), dtype="<f4").reshape(-1, dimensions)
 

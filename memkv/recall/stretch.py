@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from memkv.compaction.base import MEMORIES
 from memkv.errors import NotFound
 from memkv.store import Memory, StoredSegment, TenantStore
+from memkv.store.spoken import as_text
 from memkv.turns import ChatFormat, Message
 
 QUOTE = ">"  # at the beginning of a line that somebody else wrote
@@ -29,13 +29,6 @@ def text_of(tenant: TenantStore, memory: Memory) -> str:
     """A memory's text; of one that was brought back from another session, what was said there."""
     of = memory.data.get("of")
     return as_text(tenant.stretch(of["session"], of["first"], of["last"])) if of else memory.text
-
-
-def as_text(said: Sequence[Memory]) -> str:
-    """Messages under the day on which they were said."""
-    day = datetime.fromtimestamp(said[0].created)
-    spoken = (f"{message.role.capitalize()}: {message.text}" for message in said)
-    return "\n".join([f"From our conversation of {day:%A}, {day.day} {day:%B %Y}:", *spoken])
 
 
 def trust(said: Sequence[Memory]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memkv.compaction import to_messages
+from memkv.compaction import Item, to_messages
 from memkv.model import HybridModel
 from memkv.session.long_term import Found, LongTerm
 from memkv.session.opening import RESERVE, SMALLEST_EXCHANGE, tokens_within
@@ -35,33 +35,51 @@ def bring_stretches(model: HybridModel, tenant: TenantStore, name: str, draft: D
 
 
 def bring_memories(long_term: LongTerm, draft: Draft, name: str, text: str, room: int) -> int:
-    """Put what earlier conversations than `name` said about the message before it; the tokens that came as cache."""
+    """Put what earlier conversations than `name` said about the message before it; the tokens that came as cache.
+
+    If anything is raised, the draft is as it was.
+    """
     profile = long_term.model.profile
-    present = {item.n for item in draft.items}
-    found = long_term.find(text, name, present, profile.at(max(0, room)) - profile.at(0))
+    present = {item.n for item in draft.items if item.kind == "message"}
     back = {item.text for item in draft.items if item.kind == "memory"}
-    return bring_in(long_term, draft, [each for each in found if each.text not in back])
+    budget = profile.at(max(0, room)) - profile.at(0)
+    found = long_term.find(text, name, present, budget, back)
+    items, memories, events = list(draft.items), list(draft.memories), list(draft.events)
+    try:
+        return bring_in(long_term, draft, found)
+    except BaseException:
+        draft.items, draft.memories, draft.events = items, memories, events
+        raise
 
 
 def bring_in(long_term: LongTerm, draft: Draft, found: Sequence[Found]) -> int:
     """Append what was found to the draft's items, and to its cache if it can be spliced; the tokens that were.
 
     The cache then holds what reading the items' text would give, token for token. What cannot be spliced is read with
-    the message that follows.
+    the message that follows, and the event says why.
     """
     model, chat = long_term.model, long_term.model.chat
     splicer = long_term.splicer if found else None
-    for each in found:
-        draft.bring(each, "text" if splicer is None else "cache")
     if splicer is None:
+        for each in found:
+            draft.bring(each, "text", long_term.as_text)
         return 0
-    segments = [long_term.fetch(each) for each in found]
+    fetched = [long_term.fetch(each) for each in found]
+    segments = [segment for segment, _ in fetched]
+    items = [*draft.items, *(Item(0, "memory", "", each.text) for each in found)]
     joined = [token for segment in segments for token in segment.snapshot.token_ids]
-    whole = chat.encode(chat.stable(to_messages(model, draft.items)))
+    whole = chat.encode(chat.stable(to_messages(model, items)))
     head = whole[: len(whole) - len(joined)]
-    if not head or [*head, *joined] != whole or head[: len(draft.live)] != draft.live.token_ids:
-        return 0  # the template puts them together in another way
-    if new := head[len(draft.live) :]:
-        model.extend(draft.live, new)
-    draft.live = splicer.splice(draft.live, segments)
+    fits = bool(head) and [*head, *joined] == whole and head[: len(draft.live)] == draft.live.token_ids
+    for each, (_, made_again) in zip(found, fetched, strict=True):
+        if fits:
+            draft.bring(each, "cache", made_again)
+        else:
+            draft.bring(each, "text", "The chat template puts a memory together with what stands before it.")
+    if not fits:
+        return 0
+    live = draft.live.fork()
+    if new := head[len(live) :]:
+        model.extend(live, new)
+    draft.live = splicer.splice(live, segments)
     return len(joined) - sum(segment.repair for segment in segments)

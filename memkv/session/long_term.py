@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -15,22 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memkv.compress import KVCompressor, decompress
-from memkv.errors import DamagedBlob, NotFound, UnsupportedModel
+from memkv.errors import DamagedBlob, NotFound, QuotaExceeded, StorageFull, UnsupportedModel
 from memkv.model import HybridModel
 from memkv.recall.choosing import Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, NAME, embed
 from memkv.recall.nearest import Address, Nearest, as_bytes
 from memkv.recall.standing import standing
-from memkv.recall.stretch import as_text, segment_tokens, stretch_text, trust
+from memkv.recall.stretch import segment_tokens, stretch_text, trust
 from memkv.session.at_rest import at_rest, quantizing
+from memkv.snapshot import CacheSnapshot
 from memkv.snapshot_file import read_snapshot, to_buffers
 from memkv.splice import Segment, Splicer
 from memkv.splice.segment import unpacked
 from memkv.store import Memory, StoredSegment, TenantStore
+from memkv.store.spoken import as_text
 
-STRETCH = 256  # tokens from which on a stretch of messages is finished
+# Tokens from which on a stretch of messages is finished: with the exchange that finishes it, it is seldom longer than
+# the 256 that the embedding model reads, and fits the share of a context budget that memories may take.
+STRETCH = 128
 REPAIR = 8  # tokens of a segment that are read again where it is put
 CAUGHT_UP = 4  # sessions whose memories are made at the first turn of another one
+EMBEDDED_AT_ONCE = 256  # segments
+VECTOR_BYTES = 4 * DIMENSIONS
 NEAR = 24  # nearest segments that are looked at for one message
 
 
@@ -77,10 +84,13 @@ class LongTerm:
 
     @cached_property
     def _nearest(self) -> Nearest:
-        """All vectors; those that are missing, or of another embedding model, are made."""
-        if old := [segment for segment in self.tenant.segments() if segment.embedder != NAME]:
-            self._embedded(old)
-        return Nearest.of(DIMENSIONS, self.tenant.vectors(NAME))
+        """All vectors; those that are missing, damaged or of another embedding model are made."""
+        stored = list(self.tenant.vectors(NAME))
+        nearest = Nearest.of(DIMENSIONS, [row for row in stored if len(row[2]) == VECTOR_BYTES])
+        new = self.tenant.unembedded(NAME, VECTOR_BYTES)
+        for start in range(0, len(new), EMBEDDED_AT_ONCE):  # stored as it goes, so that Ctrl-C loses little
+            nearest.add(*self._embedded(new[start : start + EMBEDDED_AT_ONCE]))
+        return nearest
 
     # -- making
 
@@ -107,49 +117,65 @@ class LongTerm:
 
     def _make(self, segment: StoredSegment) -> StoredSegment:
         """Read a stretch alone and store its cache; without a splicer it is stored as a place in the text only."""
-        if self.splicer is None:
-            self.tenant.keep_segment(segment.session, segment.first, segment.last, None, None)
-            return segment
-        lead, tokens = segment_tokens(self.model.chat, stretch_text(self.tenant, segment))
-        made = self.splicer.encode(lead, tokens, min(REPAIR, len(tokens)))
-        stored, _ = at_rest(self.codec, made.packed())
-        buffers, fingerprint = to_buffers(stored), asdict(made.snapshot.fingerprint)
-        self.tenant.keep_segment(segment.session, segment.first, segment.last, buffers, fingerprint)
+        said = self.tenant.stretch(segment.session, segment.first, segment.last)
+        cache = None if self.splicer is None else self._read(self.splicer, segment)
+        self._keep(segment, cache, len(said))
         return segment
 
+    def _read(self, splicer: Splicer, segment: StoredSegment) -> CacheSnapshot:
+        """The cache of a stretch that is read alone, as it is stored."""
+        lead, tokens = segment_tokens(self.model.chat, stretch_text(self.tenant, segment))
+        return at_rest(self.codec, splicer.encode(lead, tokens, min(REPAIR, len(tokens))).packed())[0]
+
+    def _keep(self, segment: StoredSegment, cache: CacheSnapshot | None, messages: int) -> None:
+        """Store a segment of so many messages."""
+        buffers = None if cache is None else to_buffers(cache)
+        made_for = None if cache is None else asdict(cache.fingerprint)
+        self.tenant.keep_segment(segment.session, segment.first, segment.last, messages, buffers, made_for)
+
     def _embedded(self, segments: Sequence[StoredSegment]) -> tuple[list[Address], NDArray[np.float32]]:
-        """Addresses and vectors (ND) of segments; the vectors are stored."""
-        vectors_ND = embed([stretch_text(self.tenant, segment) for segment in segments])
-        addresses = [(segment.session, segment.first) for segment in segments]
+        """Addresses and vectors (ND) of segments; the vectors are stored, if there is room for them.
+
+        Segments of which nothing is left are passed by: they were forgotten this moment.
+        """
+        said = [self.tenant.stretch(segment.session, segment.first, segment.last) for segment in segments]
+        addresses = [(each.session, each.first) for each, text in zip(segments, said, strict=True) if text]
+        vectors_ND = embed([as_text(text) for text in said if text])
         rows = [(*address, as_bytes(vector)) for address, vector in zip(addresses, vectors_ND, strict=True)]
-        self.tenant.keep_vectors(NAME, rows)
+        with suppress(QuotaExceeded, StorageFull, NotFound):  # they are derived: whoever comes next makes them again
+            self.tenant.keep_vectors(NAME, rows)
         return addresses, vectors_ND
 
     # -- finding
 
-    def find(self, text: str, session: str, present: Collection[int], budget: int) -> list[Found]:
+    def find(
+        self, text: str, session: str, present: Collection[int], budget: int, back: Collection[str] = ()
+    ) -> list[Found]:
         """The segments that are worth most for a message within `budget` bytes of cache, the oldest first.
 
         Args:
             text: the message.
             session: that it is said in.
-            present: numbers of the memories of that session that its context holds.
+            present: numbers of the messages of that session that its context holds.
             budget: bytes.
+            back: texts of memories that it holds already.
         """
         if not len(self._nearest):
             return []
         near, said, found = [], [], {}
-        for each in self._nearest.search(embed([text])[0], NEAR):
+        for each in self._nearest.search(embed([text])[0], NEAR + len(back) + len(self.tenant.segments(session))):
             stored = self.tenant.segment(*each.address)
-            if stored is None or (stored.session == session and in_context(stored, present)):
+            if stored is None or each.address in found or (stored.session == session and in_context(stored, present)):
                 continue
             messages = self.tenant.stretch(stored.session, stored.first, stored.last)
-            if not messages:
-                continue  # forgotten by another process, this moment
             whole = as_text(messages)
+            if not messages or whole in back:  # forgotten by another process this moment, or here
+                continue
             near.append(each)
             said.append(messages)
             found[each.address] = Found(stored, whole, round(each.cosine, 4), self.bytes_of(whole), trust(messages))
+            if len(found) == NEAR:
+                break
         now = time.time()
         candidates = [
             Candidate(each.address, found[each.address].nbytes, each.cosine, now - messages[-1].created, in_force)
@@ -157,16 +183,25 @@ class LongTerm:
         ]
         return [found[each.address] for each in choose(candidates, [each.vector_D for each in near], budget)]
 
-    def fetch(self, found: Found) -> Segment:
-        """The segment's cache for this model; made again from the text where it is missing, damaged or of another."""
+    def fetch(self, found: Found) -> tuple[Segment, str]:
+        """The segment's cache for this model, and why it was made again from the text; empty if it was there.
+
+        Raises:
+            NotFound: its text was forgotten this moment.
+            UnsupportedModel: nothing can be spliced into this model.
+        """
         stored = found.stored
+        why = "It was never read by this model."
         if stored.fingerprint == asdict(self.model.fingerprint):
             try:
-                return self._taken(stored)
-            except (DamagedBlob, NotFound):
-                pass  # it is in quarantine, and logged there
-        self._make(stored)
-        return self._taken(stored)
+                return self._taken(stored), ""
+            except (DamagedBlob, NotFound) as error:
+                why = error.message  # a damaged one is in quarantine, and logged there
+        said = self.tenant.stretch(stored.session, stored.first, stored.last)
+        cache = self._read(self.model.once(Splicer), stored)
+        with suppress(QuotaExceeded, StorageFull):  # then it is made again next time too
+            self._keep(stored, cache, len(said))
+        return unpacked(decompress(cache)), why
 
     def _taken(self, stored: StoredSegment) -> Segment:
         """As it is in the store."""
@@ -202,8 +237,7 @@ def stretches(
             run = []
         if memory.kind != "message" or memory.n in taken:
             continue
-        if run or memory.role == "user":
-            run.append(memory)
+        run.append(memory)
         if memory.role == "assistant" and sum(count(each.text) for each in run) >= STRETCH:
             found.append(run)
             run = []

@@ -19,6 +19,7 @@ from memkv.session.records import Opened
 from memkv.snapshot import Fingerprint
 from memkv.snapshot_file import read_snapshot
 from memkv.store import NewEvent, SessionRecord, TenantStore
+from memkv.store.records import BROUGHT, OF
 
 # A rebuilt context aims below its limit, or the first turn would compact again.
 AIM = 0.6
@@ -58,7 +59,7 @@ def load_items(tenant: TenantStore, record: SessionRecord) -> tuple[Item, ...]:
     known = {memory.n: memory for memory in tenant.memories(record.name)}
     found = []
     for memory in (known[n] for n in record.context):
-        kind = "memory" if "of" in memory.data else memory.kind
+        kind = "memory" if OF in memory.data or BROUGHT in memory.data else memory.kind
         sure = memory.data.get("sure")
         found.append(Item(memory.n, kind, memory.role, text_of(tenant, memory), memory.sources, sure))
     return tuple(found)

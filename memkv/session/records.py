@@ -80,10 +80,16 @@ class Draft:
         self.items.append(Item(self.free_n, kind, role, text, sources))
         self.memories.append(NewMemory(text, kind=kind, role=role, sources=sources, data=dict(data or {})))
 
-    def bring(self, found: Found, how: str) -> None:
-        """Append a memory of an earlier conversation, which is stored as the place that it came from."""
+    def bring(self, found: Found, how: str, why: str) -> None:
+        """Append a memory of an earlier conversation, which is stored as the place that it came from.
+
+        Args:
+            found: the memory.
+            how: as `cache` or as `text`.
+            why: it came as text, or its cache had to be made again; empty if neither.
+        """
         of = {"session": found.stored.session, "first": found.stored.first, "last": found.stored.last}
-        came = {"score": found.score, "bytes": found.nbytes, "how": how, "trust": list(found.trust)}
+        came = {"score": found.score, "bytes": found.nbytes, "how": how, "why": why, "trust": list(found.trust)}
         self.log("recalled", {"memory": self.free_n, "of": of, **came})
         self.items.append(Item(self.free_n, "memory", "", found.text))
         self.memories.append(NewMemory("", kind="recalled", data={"of": of}))

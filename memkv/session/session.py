@@ -189,7 +189,6 @@ class Session:
         if draft.live.size().payload > self.context_budget:
             self._compact_or_note(draft)
         self._commit(draft)
-        self._pending_system = None
         return Reply(
             text=answered.text,
             size=self.size,
@@ -249,7 +248,8 @@ class Session:
         try:
             self.tenant.forget_memory(self.name, n)
         finally:
-            # Also when the log still holds traces (ForgetPending): the live cache must not.
+            # Also when the log still holds traces (ForgetPending): the live cache and the vectors must not.
+            self.long_term = LongTerm(self.model, self.tenant, self._codec)
             self._take_over(rebuild=False, progress=progress)
 
     @property
@@ -268,7 +268,7 @@ class Session:
     def close(self) -> None:
         """Let go of the live cache. Every turn was committed when it returned; what is made now are memories of it."""
         if self.memories and not self._closed and self._record.head:
-            with suppress(*NO_ROOM):  # the next session of this tenant makes what is missing, and says if it cannot
+            with suppress(MemkvError):  # the next session of this tenant makes what is missing, and says if it cannot
                 self.long_term.remember(self.name, finished=True)
         self._live, self._closed = self.model.new_cache(), True
 
@@ -342,15 +342,15 @@ class Session:
     def _bring_memories(self, draft: Draft, text: str, max_new_tokens: int) -> int:
         """Put what earlier conversations said about the message before it; the tokens that came as cache.
 
-        A turn is never lost over a store that has no room for caches and vectors: that is logged.
+        A turn is never lost over memories (no room for them, no embedding model, forgotten this moment): it is logged.
         """
         try:
             if not self._caught_up:
+                self._caught_up = True  # also where that fails: it would fail at every turn
                 self.long_term.catch_up(self.name)
-                self._caught_up = True
             room = room_for_recall(self.model, draft, self.context_budget, text, max_new_tokens)
             return bring_memories(self.long_term, draft, self.name, text, room)
-        except NO_ROOM as error:
+        except MemkvError as error:
             draft.log("memories_failed", {"reason": type(error).__name__, "error": str(error)})
             return 0
 
@@ -376,9 +376,10 @@ class Session:
             blob=to_buffers(captured),
         )
         self._live, self._items = draft.live, tuple(draft.items)
-        self._notes = ()
+        self._notes, self._pending_system = (), None
         if self.memories and any(event.kind == "compaction" for event in draft.events):
-            with suppress(*NO_ROOM):  # what left the context can come back as cache; its text is in the store anyway
+            # What left the context can come back as cache; its text is in the store anyway, and so is this turn.
+            with suppress(MemkvError, KeyboardInterrupt):
                 self.long_term.remember(self.name)
 
     def _check_budget(self, system: str) -> None:

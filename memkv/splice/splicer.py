@@ -22,6 +22,7 @@ from memkv.splice.recurrence import Transition, find_form, measure, recorded, re
 from memkv.splice.rotation import AS_TEXT, SLOTS, TOKENS, find_moves, probe_tokens
 from memkv.splice.segment import Segment
 
+BIAS = "key_bias"
 SPLICED = ("full", "sliding", "latent", "linear", "hybrid", "hybrid_sliding", "empty")
 LINEAR = {torch.float64: 1e-4, torch.float32: 1e-3}  # largest difference to what a start of random numbers leads to
 
@@ -139,6 +140,9 @@ class Splicer:
                     states[name] = torch.cat((states[name], tail), -1)[..., -tensor.shape[-1] :]
             at += new
         joined = {name: self._newest(index, torch.cat(parts, -2)) for name, parts in entries.items()}
+        if BIAS in states:  # of entries that an eviction has fitted; those that follow have none
+            grown = joined["keys"].shape[-2] - states[BIAS].shape[-1]
+            states[BIAS] = torch.nn.functional.pad(states[BIAS], (0, grown))
         return replace(before, seen=at, tensors=states | joined)
 
     def _newest(self, index: int, entries_BHTD: Tensor) -> Tensor:

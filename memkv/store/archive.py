@@ -26,7 +26,8 @@ from memkv.store.blob_files import storage_errors, sync_folder
 from memkv.store.hashed_write import CHUNK
 from memkv.store.manifest import Manifest, parse_manifest
 from memkv.store.names import check_name, to_json
-from memkv.store.records import BlobRef, SessionRecord
+from memkv.store.records import BROUGHT, OF, BlobRef, Memory, SessionRecord
+from memkv.store.spoken import as_text
 
 MAGIC = b"MEMKVSES"
 VERSION = 1
@@ -53,7 +54,7 @@ def export_session(backend: Backend, tenant_id: str, record: SessionRecord, path
                 "settings": record.settings, "created": record.created, "updated": record.updated,
             },
             "memories": [
-                {k: v for k, v in dataclasses.asdict(memory).items() if k != "session"}
+                {k: v for k, v in dataclasses.asdict(whole(backend, tenant_id, memory)).items() if k != "session"}
                 for memory in memories
             ],
             "events": [
@@ -77,6 +78,15 @@ def export_session(backend: Backend, tenant_id: str, record: SessionRecord, path
         checksum.update(part)
     write_file(path, [*parts, checksum.digest()])
     return sum(len(part) for part in parts) + CHECKSUM_BYTES
+
+
+def whole(backend: Backend, tenant_id: str, memory: Memory) -> Memory:
+    """A memory with its text, also where that lies in another session, which the file does not hold."""
+    of = memory.data.get(OF)
+    if of is None:
+        return memory
+    text = as_text(backend.index.stretch(tenant_id, of["session"], of["first"], of["last"]))
+    return dataclasses.replace(memory, text=text, data={BROUGHT: True})
 
 
 def write_file(path: Path, parts: list[bytes | memoryview]) -> None:

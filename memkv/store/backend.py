@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from memkv.config import format_bytes
 from memkv.errors import NotFound, QuotaExceeded, StoreBusy
 from memkv.store.protocols import BlobStore, Index
-from memkv.store.records import BlobRef, SessionRecord, Tenant
+from memkv.store.records import BlobRef, BlobUse, SessionRecord, Tenant
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,13 @@ class Backend:
         """
         with self.index.transaction():
             tenant = self.tenant(tenant_id)
+            if tenant.quota_bytes is None:  # the sums go through all sessions
+                yield tenant
+                return
             used = self.index.usage(tenant_id).total
             yield tenant
             needed = self.index.usage(tenant_id).total
-            if tenant.quota_bytes is not None and needed > max(used, tenant.quota_bytes):
+            if needed > max(used, tenant.quota_bytes):
                 raise over_quota(tenant, used, needed)
 
     def discard(self, *refs: BlobRef | None) -> None:
@@ -104,6 +107,13 @@ class Backend:
             self.unused.clear()
         freed += sum(quarantined.values()) + sum(temps.values())
         return Collected(len(orphans), len(quarantined), len(temps), freed)
+
+
+def drop_cache(backend: Backend, use: BlobUse) -> None:
+    """A segment goes on without its cache, inside a transaction; gone already is fine."""
+    segment = None if use.first is None else backend.index.segment(use.tenant, use.session, use.first)
+    if segment is not None:
+        backend.index.save_segment(use.tenant, replace(segment, blob=None, fingerprint=None))
 
 
 def nearest(name: str, known: Sequence[str], command: str) -> str:

@@ -12,15 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from memkv.errors import ForgetPending, NotFound, StorageFull, StoreBusy
-from memkv.store.backend import Backend
-from memkv.store.maintenance import drop_cache
-from memkv.store.records import Event
+from memkv.store.backend import Backend, drop_cache
+from memkv.store.records import OF, Event
 
 Result = TypeVar("Result")
 WAIT_SECONDS = 10.0
-# Kind of a memory that was brought back from another session, and where its data say from where: a segment's session,
-# first and last memory.
-RECALLED, OF = "recalled", "of"
+RECALLED = "recalled"  # kind of a memory that was brought back from another session
 
 
 def derived_from(n: int, sources: Mapping[int, Iterable[int]]) -> set[int]:
@@ -111,15 +108,20 @@ def forget_session(backend: Backend, tenant_id: str, session: str) -> None:
 
     def delete() -> None:
         with backend.index.transaction():
-            backend.session(tenant_id, session)
-            gone = gone_with(backend, tenant_id, session, backend.index.sources(tenant_id, session))
-            touched[:] = gone
-            for name, numbers in gone.items():
-                if name != session:
-                    take_out(backend, tenant_id, name, numbers, None)
-            backend.index.delete_session(tenant_id, session)
+            touched[:] = delete_session(backend, tenant_id, session)
 
     erase(backend, tenant_id, touched, delete)
+
+
+def delete_session(backend: Backend, tenant_id: str, session: str) -> list[str]:
+    """Delete a session and what was brought back from it into others, inside a transaction; the sessions touched."""
+    backend.session(tenant_id, session)
+    gone = gone_with(backend, tenant_id, session, backend.index.sources(tenant_id, session))
+    for name, numbers in gone.items():
+        if name != session:
+            take_out(backend, tenant_id, name, numbers, None)
+    backend.index.delete_session(tenant_id, session)
+    return list(gone)
 
 
 def forget_tenant(backend: Backend, tenant_id: str) -> None:

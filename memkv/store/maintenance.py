@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from memkv.errors import DamagedBlob, DamagedStore, NotFound, StorageFull, StoreBusy
-from memkv.store.backend import Backend
+from memkv.store.backend import Backend, drop_cache
+from memkv.store.forget import delete_session
 from memkv.store.records import BlobRef, BlobUse, Event, GcReport, Problem, SessionRecord
 
 Progress = Callable[[int, int], None]  # bytes hashed so far, bytes in all
@@ -114,7 +115,7 @@ def delete_if_at(backend: Backend, tenant_id: str, name: str, head: int) -> bool
         record = backend.index.session(tenant_id, name)
         same = record is not None and record.head == head
         if same:
-            backend.index.delete_session(tenant_id, name)
+            delete_session(backend, tenant_id, name)
     return same
 
 
@@ -148,10 +149,3 @@ def drop_blob(backend: Backend, tenant_id: str, ref: BlobRef, reason: str) -> in
             backend.index.save_session(tenant_id, after)
             backend.index.add_events(tenant_id, use.session, [event])
     return len(uses)
-
-
-def drop_cache(backend: Backend, use: BlobUse) -> None:
-    """A segment goes on without its cache, inside a transaction; gone already is fine."""
-    segment = None if use.first is None else backend.index.segment(use.tenant, use.session, use.first)
-    if segment is not None:
-        backend.index.save_segment(use.tenant, dataclasses.replace(segment, blob=None, fingerprint=None))

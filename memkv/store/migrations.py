@@ -60,6 +60,16 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         END;
         """,
     ),
+    (
+        "segments go with their messages alone",
+        # Summaries and what was brought back have numbers between those of the messages, and are no part of a segment.
+        """
+        DROP TRIGGER forget_segments;
+        CREATE TRIGGER forget_segments AFTER DELETE ON memories WHEN OLD.kind = 'message' BEGIN
+            DELETE FROM segments WHERE session = OLD.session AND OLD.n BETWEEN first AND last;
+        END;
+        """,
+    ),
 )
 
 

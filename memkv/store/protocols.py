@@ -134,8 +134,8 @@ class Index(Protocol):
     def events(self, tenant_id: str, session: str, kind: str | None) -> list[Event]:
         """The session's log in order."""
 
-    def save_segment(self, tenant_id: str, segment: StoredSegment) -> None:
-        """Insert a segment, or update its cache. Raises NotFound where one of its memories is gone."""
+    def save_segment(self, tenant_id: str, segment: StoredSegment, messages: int | None = None) -> None:
+        """Insert a segment, or update its cache. Raises NotFound unless `messages` of its messages are there."""
 
     def save_vectors(self, tenant_id: str, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
         """(session, first memory, vector) of segments, made by `embedder`. Raises NotFound where one is gone."""
@@ -146,8 +146,11 @@ class Index(Protocol):
     def segments(self, tenant_id: str, session: str | None) -> list[StoredSegment]:
         """Segments of one session or of all, by session and number."""
 
+    def unembedded(self, tenant_id: str, embedder: str, vector_bytes: int) -> list[StoredSegment]:
+        """Segments without a vector of `embedder`, or with one of another length."""
+
     def unsegmented(self, tenant_id: str) -> list[str]:
-        """Sessions with messages after their last segment, those used last first."""
+        """Sessions with messages that are in no segment, those used last first."""
 
     def stretch(self, tenant_id: str, session: str, first: int, last: int) -> list[Memory]:
         """The messages of a session from number `first` to number `last`."""

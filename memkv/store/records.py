@@ -9,6 +9,11 @@ from typing import Any
 Buffer = bytes | bytearray | memoryview  # contiguous
 
 
+# In the data of a memory that was brought back from another session: where from (that session, first and last memory),
+# or, in one that was imported, that it was.
+OF, BROUGHT = "of", "brought"
+
+
 @dataclass(frozen=True, slots=True)
 class BlobRef:
     """A blob by its id (keyed blake3 of its bytes, hex) and its length in bytes."""

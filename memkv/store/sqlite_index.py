@@ -207,17 +207,19 @@ class SqliteIndex:
         )
         return [Event(session, seq, kind, created, from_json(data)) for seq, kind, created, data in rows]
 
-    def save_segment(self, tenant_id: str, segment: StoredSegment) -> None:
+    def save_segment(self, tenant_id: str, segment: StoredSegment, messages: int | None = None) -> None:
         """See `Index`."""
-        there = f"SELECT count(*) FROM memories WHERE session = {SESSION_ID} AND n BETWEEN ? AND ?"
-        bindings = (tenant_id, segment.session, segment.first, segment.last)
-        if self.file.rows(there, bindings)[0][0] != segment.last - segment.first + 1:
-            raise NotFound(f"Some of {segment.address} is gone", "It was forgotten meanwhile.")
+        if messages is not None:
+            said = self.stretch(tenant_id, segment.session, segment.first, segment.last)
+            if not said or len(said) != messages:
+                raise NotFound(f"Some of {segment.address} is gone", "It was forgotten meanwhile.")
         blob = segment.blob
         made_for = None if segment.fingerprint is None else to_json(segment.fingerprint, "The fingerprint")
         cache = {"blob": blob and blob.id, "blob_length": blob and blob.length, "fingerprint": made_for}
         row = {"first": segment.first, "last": segment.last, "created": segment.created}
-        self._save_segment(tenant_id, segment.session, segment.first, {**row, **cache})
+        before = self.segment(tenant_id, segment.session, segment.first)
+        other = {} if before is None or before.last == segment.last else {"embedder": None, "vector": None}
+        self._save_segment(tenant_id, segment.session, segment.first, {**row, **cache, **other})
 
     def save_vectors(self, tenant_id: str, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
         """See `Index`."""
@@ -250,12 +252,20 @@ class SqliteIndex:
         )
         return [to_segment(row) for row in self.file.rows(sql, (tenant_id, session))]
 
+    def unembedded(self, tenant_id: str, embedder: str, vector_bytes: int) -> list[StoredSegment]:
+        """See `Index`."""
+        sql = (
+            f"SELECT {SEGMENT} {SEGMENTS} WHERE s.tenant = ? AND (g.embedder IS NOT ? OR length(g.vector) IS NOT ?)"
+            " ORDER BY s.name, g.first"
+        )
+        return [to_segment(row) for row in self.file.rows(sql, (tenant_id, embedder, vector_bytes))]
+
     def unsegmented(self, tenant_id: str) -> list[str]:
         """See `Index`."""
         rows = self.file.rows(
             "SELECT s.name FROM sessions s WHERE s.tenant = ?"
-            " AND (SELECT max(n) FROM memories WHERE session = s.id AND kind = 'message')"
-            " > coalesce((SELECT max(last) FROM segments WHERE session = s.id), 0)"
+            " AND EXISTS (SELECT 1 FROM memories m WHERE m.session = s.id AND m.kind = 'message'"
+            " AND NOT EXISTS (SELECT 1 FROM segments g WHERE g.session = s.id AND m.n BETWEEN g.first AND g.last))"
             " ORDER BY s.updated DESC, s.name",
             (tenant_id,),
         )

@@ -166,12 +166,21 @@ class TenantStore:
         session: str,
         first: int,
         last: int,
+        messages: int,
         cache: Sequence[Buffer] | None,
         fingerprint: Mapping[str, str] | None,
     ) -> None:
         """Store a stretch of messages with its cache, in the place of an earlier one. It goes with any of the messages.
 
         Without a cache it is a place in the text, under which a vector can be kept.
+
+        Args:
+            session: its name.
+            first: number of the first message.
+            last: number of the last one.
+            messages: how many it is made of; other memories may have numbers between them.
+            cache: as buffers.
+            fingerprint: of the model.
 
         Raises:
             NotFound: one of the messages is gone.
@@ -185,7 +194,7 @@ class TenantStore:
                 with self._backend.growing(self.id):
                     before = self._backend.index.segment(self.id, session, first)
                     made = StoredSegment(session, first, last, time.time(), ref, fingerprint)
-                    self._backend.index.save_segment(self.id, made)
+                    self._backend.index.save_segment(self.id, made, messages)
         except BaseException:
             self._backend.discard(ref)
             raise
@@ -216,8 +225,12 @@ class TenantStore:
         """Segments of one session or of all, by session and number."""
         return self._backend.index.segments(self.id, session)
 
+    def unembedded(self, embedder: str, vector_bytes: int) -> list[StoredSegment]:
+        """Segments without a vector of `embedder`, or with one of another length."""
+        return self._backend.index.unembedded(self.id, embedder, vector_bytes)
+
     def unsegmented(self) -> list[str]:
-        """Sessions with messages after their last segment, those used last first."""
+        """Sessions with messages that are in no segment, those used last first."""
         return self._backend.index.unsegmented(self.id)
 
     def stretch(self, session: str, first: int, last: int) -> list[Memory]:

@@ -63,9 +63,7 @@ def test_without_room_comes_what_takes_none():
 
 
 def test_what_is_far_from_it_stays_away_but_a_rule_comes_sooner():
-    assert numbers(choose([candidate(1, 0.1, age=1e9), candidate(2, 0.12, age=1e9, standing=True)], units(2), 999)) == [
-        2
-    ]
+    assert numbers(choose([candidate(1, 0.1, age=1e9), candidate(2, 0.12, age=1e9, standing=1)], units(2), 999)) == [2]
 
 
 def test_of_two_equally_near_the_recent_one_comes():

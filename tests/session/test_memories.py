@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
+
 import pytest
 from architectures import NAMED
 from tiny_chat import TEMPLATES, tiny_chat
 
 from memkv.compaction import to_messages
+from memkv.errors import ModelUnavailable, NotFound
 from memkv.model import HybridModel
 from memkv.session import Reply, Session
 from memkv.snapshot import same_tensors
@@ -123,3 +127,83 @@ def test_a_full_store_costs_memories_and_never_a_turn(llama, tenant):
     assert event.data["reason"] == "QuotaExceeded" and tenant.segments() == []
     tenant.set_limits(quota_bytes=None, ttl_seconds=None)
     assert recalled(say(llama, tenant, "today", QUESTION))
+
+
+def test_an_exported_session_holds_what_it_had_brought_back(llama, tenant, store_folder, tmp_path):
+    say(llama, tenant, "tuesday", FOLDER)
+    say(llama, tenant, "today", QUESTION)
+    tenant.export_session("today", tmp_path / "today.memkv")
+    with MemoryStore.open(store_folder.parent / "other") as other:
+        bob = other.tenant("bob")
+        say(llama, bob, "tuesday", "Something else altogether, of ducks.", memories=False)
+        bob.import_session(tmp_path / "today.memkv")
+        with Session(llama, bob, "today") as session:
+            assert session.opened.how == "restored" and holds_its_text(session)
+            assert any(FOLDER in item.text for item in session.context)
+
+
+def test_a_session_that_expires_leaves_those_it_was_brought_back_into(llama, store_folder):
+    with MemoryStore.open(store_folder) as store:
+        ada = store.tenant("ada")
+        say(llama, ada, "tuesday", FOLDER)
+        ada.set_limits(quota_bytes=None, ttl_seconds=3600)
+        say(llama, ada, "today", QUESTION)
+        record = dataclasses.replace(ada.session("tuesday"), updated=time.time() - 7200)
+        store._backend.index.save_session("ada", record)
+        assert store.gc().expired_sessions == ("ada/tuesday",)
+        with Session(llama, ada, "today") as session:
+            assert [item.text for item in session.context][0] == QUESTION
+        assert FOLDER.encode() not in b"".join(path.read_bytes() for path in store_folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("error", [ModelUnavailable("No embedding model", "Install it."), NotFound("Gone", "Again.")])
+def test_whatever_becomes_of_memories_the_turn_is_not_lost(llama, tenant, monkeypatch, error):
+    say(llama, tenant, "tuesday", FOLDER)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with Session(llama, tenant, "today") as session:
+        monkeypatch.setattr(session.long_term, "fetch", fail)
+        reply = session.turn(QUESTION, max_new_tokens=4)
+        assert recalled(reply) == [] and [item.text for item in session.context][0] == QUESTION
+        [failed] = [event for event in reply.events if event.kind == "memories_failed"]
+        assert failed.data["reason"] == type(error).__name__ and holds_its_text(session)
+
+
+def test_a_forgotten_session_can_be_closed(llama, tenant):
+    with Session(llama, tenant, "today") as session:
+        session.turn(QUESTION, max_new_tokens=4)
+        tenant.forget_session("today")
+
+
+def test_a_system_prompt_is_said_once_though_the_first_turn_is_cut_off_behind_its_commit(llama, tenant, monkeypatch):
+    with Session(llama, tenant, "today", system="Be brief.", context_budget=llama.profile.at(800)) as session:
+
+        def interrupted(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(session.long_term, "remember", interrupted)
+        reply = session.turn("A long story. " * 45, max_new_tokens=200)
+        assert any(event.kind == "compaction" for event in reply.events)
+        session.turn("Next.", max_new_tokens=4)
+        assert [item.text for item in session.context].count("Be brief.") == 1
+        monkeypatch.undo()
+
+
+def test_what_is_in_the_context_leaves_the_room_to_others(llama, tenant):
+    say(llama, tenant, "tuesday", FOLDER)
+    say(llama, tenant, "wednesday", "Interview notes are also copied to the grey folder.")
+    with Session(llama, tenant, "today") as session:
+        room = max(each.nbytes for each in session.long_term.find(QUESTION, "today", (), 10**9))
+        [first] = session.long_term.find(QUESTION, "today", (), room)
+        [second] = session.long_term.find(QUESTION, "today", (), room, {first.text})
+        assert {first.stored.session, second.stored.session} == {"tuesday", "wednesday"}
+
+
+def test_a_cache_whose_keys_have_biases_takes_memories_in(llama, tenant):
+    say(llama, tenant, "tuesday", FOLDER)
+    say(llama, tenant, "today", "A story of two ducks. " * 12, codec="matching:0.5", memories=False)
+    with Session(llama, tenant, "today") as session:
+        assert "key_bias" in llama.capture(session.fork()).layers[0].tensors
+        assert session.turn(QUESTION, max_new_tokens=4).spliced_tokens > 0
