@@ -57,7 +57,7 @@ def test_a_conversation_that_goes_on_becomes_segments_of_whole_exchanges(llama, 
 
 
 def test_what_is_left_after_a_forget_becomes_segments_again(llama, tenant):
-    say(tenant, "s", FOLDER, TRAIN, "And the last one.")
+    say(tenant, "s", "The folder is red.", "The train is late.", "And the last one.")
     memory = LongTerm(llama, tenant)
     assert [segment.address for segment in memory.remember("s", finished=True)] == ["s/1-6"]
     tenant.forget_memory("s", 3)
