@@ -376,7 +376,9 @@ class Session:
             blob=to_buffers(captured),
         )
         self._live, self._items = draft.live, tuple(draft.items)
-        self._notes, self._pending_system = (), None
+        self._notes = ()
+        if any(item.kind == "system" for item in draft.items):  # not yet where a rule was pinned before the first turn
+            self._pending_system = None
         if self.memories and any(event.kind == "compaction" for event in draft.events):
             # What left the context can come back as cache; its text is in the store anyway, and so is this turn.
             with suppress(MemkvError, KeyboardInterrupt):
