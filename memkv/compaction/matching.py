@@ -17,7 +17,7 @@ from memkv.compaction.windows import quoted, sentences
 
 ALIKE = 0.6  # likeness from which on a note is meant to be a sentence of its message
 COPIED = 0.95  # from which on it is one of another message: with less it may be that one, changed
-STEM = 5  # letters by which words are compared: approve, approves, approved
+STEM = 5  # letters by which words are compared, without an s at their end: approve, approves, approved; call, calls
 FUNCTION_WORDS = frozenset(
     "the and for may must not has have had are you your our with that this who when what how any all one will can but "
     "was were into from its his her their them they she him out always never only every each been does did "
@@ -150,4 +150,4 @@ def meant(words: str, notes: Mapping[int | None, str], least: float = MEANT, few
 def stems_of(text: str) -> set[str]:
     """What a text's content words begin with."""
     words = re.findall(r"[^\W\d_]{3,}|\d+", text.lower())
-    return {word[:STEM] for word in words if word not in FUNCTION_WORDS}
+    return {word.removesuffix("s")[:STEM] for word in words if word not in FUNCTION_WORDS}

@@ -158,7 +158,27 @@ def parse(
             settle(edits, number, left, len(notes))
     if not lines:
         malformed.append("")
+    for number, edit in enumerate(overlooked(spoken, edits, left), 1 + len(notes) + len(lines)):
+        edits[number] = edit
+        settle(edits, number, left, len(notes))
     return Written(tuple(edits.values()), tuple(losses), tuple(malformed))
+
+
+def overlooked(
+    spoken: Sequence[Sequence[str]], edits: Mapping[int, Edit], left: Mapping[int | None, str]
+) -> list[Edit]:
+    """Notes of before that a message takes back in so many words, and under which the policy took out none."""
+    taken = {edit.under for edit in edits.values() if edit.kind != "add"}
+    found: dict[int | None, Edit] = {}
+    for under, message in enumerate(spoken):
+        new = {n for n, edit in edits.items() if (edit.under or 0) >= under}
+        earlier = {n: note for n, note in left.items() if n not in new}
+        for sentence in message:
+            if under not in taken and takes_back(sentence):
+                number = meant(sentence, earlier, fewest=2)
+                if number is not None:
+                    found[number] = Edit("drop", sentence, under, number)
+    return list(found.values())
 
 
 def settle(edits: dict[int, Edit], number: int, left: dict[int | None, str], before: int) -> None:

@@ -129,6 +129,20 @@ def test_an_edit_may_be_of_a_note_that_the_same_answer_added(answer, left):
     assert [note.text for note in apply((), written)] == left and not written.malformed
 
 
+@pytest.mark.parametrize(
+    ("answer", "said", "left"),
+    [
+        ("A", ["We drop the rule about the red folder for notes, nothing takes its place."], [NOTES[0], NOTES[2]]),
+        ("A\n- the red folder", ["The rule about the red folder for notes is off."], [NOTES[0], NOTES[2]]),
+        ("A", ["Did you forget the rule about the red folder for notes?"], list(NOTES)),
+        ("A", ["We drop the rule about parking."], list(NOTES)),
+        ("A\n+ Bills go to Ada.\nB", ["Bills go to Ada.", "The rule that bills go to Ada is over."], list(NOTES)),
+    ],
+)
+def test_what_is_taken_back_in_so_many_words_goes_though_the_policy_passes_by(answer, said, left):
+    assert [note.text for note in apply(NOTES, parse(answer, NOTES, said))] == left
+
+
 def test_what_leads_up_to_a_list_and_a_letter_are_no_notes():
     said = ["House rules of the club:\n- Lane four is for the over-sixties."]
     written = parse("A\n+ House rules of the club:\n+ Lane four is for the over-sixties.\n+ B", (), said)
@@ -158,7 +172,8 @@ def test_a_sentence_that_only_takes_a_rule_back_is_no_note(answer, left):
         "We drop the rule about the garden gate. It rains.",
         "A call is over after ten minutes.",
     ]
-    assert tuple(note.text for note in apply(NOTES, parse(answer, NOTES, said))) == left
+    alone = [text if letter(index) == answer[0] else "It rains." for index, text in enumerate(said)]
+    assert tuple(note.text for note in apply(NOTES, parse(answer, NOTES, alone))) == left
 
 
 def test_a_note_knows_how_sure_the_policy_was_of_its_line():
