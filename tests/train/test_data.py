@@ -13,7 +13,7 @@ from eval.generate import scenarios
 from eval.making.family import families
 from eval.scenarios import write_scenarios
 from eval.scorers import text_survival
-from memkv.compaction.notes import NO_CHANGE, as_text, size
+from memkv.compaction.notes import NO_CHANGE, as_text, parse, size
 from memkv.errors import ConfigError
 from train.data import Config, Episode, episodes, follow, held_out, oracle_rows, thinned
 from train.overlap import shared
