@@ -76,11 +76,11 @@ def read_probes(
     question_seconds = 0.0
     for number, group in enumerate(groups.values()):
         began = time.perf_counter()
-        live = memory.before(model, group.messages)
+        live, read_now = memory.before(model, group.messages)
         wait = memory.load_seconds if memory.live is not None else time.perf_counter() - began
         active = max(active, live.size().payload)
         contexts += len(live) * len(group.probes)
-        prefilled += len(live) if memory.live is None else 0
+        prefilled += read_now
         read = chat.stable(group.messages)
         stems = {p.id: question_tokens(model, read, group.messages, dated(scenario, p)) for p in group.probes}
         if number == 0:  # one question is much like the next, so one is enough to know what reading it alone takes

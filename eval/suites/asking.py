@@ -37,7 +37,7 @@ def ask(model: HybridModel, memory: Memory, sample: Sample) -> Asked:
         InvalidInput: memory, question and answer are more than the model's positions.
     """
     messages = memory.messages(sample.question)
-    live = memory.before(model, messages).fork()
+    live = memory.before(model, messages)[0].fork()
     before, active = len(live), live.size().payload
     question = question_tokens(model, model.chat.stable(messages), messages, sample.question, sample.opening)
     model.extend(live, question)

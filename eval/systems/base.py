@@ -103,7 +103,8 @@ class Memory:
         transcript: whether `text` is messages, oldest first, so that what was said later replaces what was said before.
         at_rest: bytes kept between sessions by kind: text, kv, vectors, index, metadata, parameters. Everything.
         live: a cache to ask after; None where `messages` are to be prefilled.
-        cache: makes the cache of the messages in front of a question, where that is not to read them.
+        cache: makes the cache of the messages in front of a question, where that is not to read them, and says how many
+            tokens were read for it.
         load_seconds: how long it took to bring `live` back from where it is kept.
         ledger: rule id -> probability that the rule survived, as the system itself declares it; None without one.
         spent: see `Spent`.
@@ -113,17 +114,20 @@ class Memory:
     text: str | None
     at_rest: Mapping[str, int]
     live: LiveCache | None = None
-    cache: Callable[[Sequence[Message]], LiveCache] | None = None
+    cache: Callable[[Sequence[Message]], tuple[LiveCache, int]] | None = None
     load_seconds: float = 0.0
     ledger: Mapping[str, float] | None = None
     spent: Spent = field(default_factory=Spent)
     transcript: bool = False
 
-    def before(self, model: HybridModel, messages: Sequence[Message]) -> LiveCache:
-        """The cache in front of a question, given its messages. Fork it before use."""
+    def before(self, model: HybridModel, messages: Sequence[Message]) -> tuple[LiveCache, int]:
+        """The cache in front of a question, given its messages, and the tokens read for it. Fork it before use."""
         if self.live is not None:
-            return self.live
-        return prefill(model, messages) if self.cache is None else self.cache(messages)
+            return self.live, 0
+        if self.cache is not None:
+            return self.cache(messages)
+        live = prefill(model, messages)
+        return live, len(live)
 
 
 class System(Protocol):

@@ -10,8 +10,9 @@ from eval.scenarios import Meeting
 from eval.systems.base import Case, Limits, Memory, Spent, bytes_of, prefill
 from eval.systems.fitting import text_bytes
 from eval.systems.retrieval import DATE
+from eval.systems.shelf import Shelf
 from memkv.compaction.base import MEMORIES
-from memkv.compress import QUANTIZERS, Identity, KVCompressor, codec, decompress
+from memkv.compress import QUANTIZERS, Identity, KVCompressor, codec
 from memkv.errors import ConfigError
 from memkv.live import LiveCache
 from memkv.model import HybridModel
@@ -21,8 +22,7 @@ from memkv.recall.nearest import Nearest
 from memkv.recall.standing import standing
 from memkv.recall.stretch import segment_tokens
 from memkv.session.long_term import NEAR, stretches
-from memkv.splice import Segment, Splicer
-from memkv.splice.segment import unpacked
+from memkv.splice import Splicer
 from memkv.store import Memory as Stored
 from memkv.store.spoken import as_text
 from memkv.turns import Message
@@ -94,25 +94,29 @@ class Recall:
         at_rest = {"text": text_bytes([each.text for each in found]), "vectors": vectors_ND.nbytes}
         if self.repair == "":
             return Memory(messages, text=None, at_rest=at_rest)
-        splicer, segments, stored = model.once(Splicer), dict[str, Segment](), 0
-        first = chat.encode(chat.stable(lead))
-        for each in found:
-            _, tokens = segment_tokens(chat, each.text)
-            repair = len(tokens) if self.repair == ALL else min(int(self.repair), len(tokens))
-            packed = self.codec.compress(splicer.encode(first, tokens, repair).packed(), None)
-            stored += packed.payload
-            segments[each.text] = unpacked(decompress(packed))
+        splicer, first = model.once(Splicer), chat.encode(chat.stable(lead))
+        tokens = [segment_tokens(chat, each.text)[1] for each in found]
+        repairs = [len(each) if self.repair == ALL else min(int(self.repair), len(each)) for each in tokens]
+        shelf = Shelf(
+            [
+                self.codec.compress(splicer.encode(first, each, repair).packed(), None)
+                for each, repair in zip(tokens, repairs, strict=True)
+            ]
+        )
+        numbers = {each.text: number for number, each in enumerate(found)}
 
-        def cache(asked: Sequence[Message]) -> LiveCache:
-            """The same messages out of their segments."""
+        def cache(asked: Sequence[Message]) -> tuple[LiveCache, int]:
+            """The same messages out of their segments, and the tokens that had to be read."""
             if not asked:
-                return prefill(model, asked)
+                return prefill(model, asked), 0
             live = model.new_cache()
             model.extend(live, first)
-            return splicer.splice(live, [segments[message["content"]] for message in asked[len(lead) :]])
+            places = [numbers[message["content"]] for message in asked[len(lead) :]]
+            spliced = splicer.splice(live, [shelf.take(place) for place in places])
+            return spliced, len(first) + sum(repairs[place] for place in places)
 
-        at_rest["kv"] = stored
-        spent = Spent(prefilled=sum(len(first) + len(segment) for segment in segments.values()))
+        at_rest["kv"] = shelf.nbytes
+        spent = Spent(prefilled=sum(len(first) + len(each) for each in tokens))
         return Memory(messages, text=None, at_rest=at_rest, cache=cache, spent=spent)
 
 

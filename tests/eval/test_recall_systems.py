@@ -24,7 +24,8 @@ def test_spliced_with_everything_read_again_it_is_the_text(case, share):
     question = case.scenario.probes[0].question
     messages = as_text.messages(question)
     assert messages == spliced.messages(question)
-    one, other = as_text.before(case.model, messages), spliced.before(case.model, messages)
+    (one, read), (other, again) = (each.before(case.model, messages) for each in (as_text, spliced))
+    assert read == again == len(one), "all of it is read again"
     assert one.token_ids == other.token_ids
     assert torch.allclose(case.model.extend(one, [20]), case.model.extend(other, [20]), atol=1e-5)
     if limits.active is not None:
@@ -33,6 +34,8 @@ def test_spliced_with_everything_read_again_it_is_the_text(case, share):
 
 def test_it_answers_every_probe(case):
     memory = system("recall kv 4").remember(case, Limits())
+    live, read = memory.before(case.model, memory.messages(case.scenario.probes[0].question))
+    assert 0 < read < len(live)
     assert len(read_probes(case.model, memory, case.scenario).answers) == len(case.scenario.probes)
     assert set(memory.at_rest) == {"text", "vectors", "kv"}
 
