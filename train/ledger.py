@@ -113,9 +113,19 @@ def declared(rows: Sequence[Row], scenarios: dict[str, Scenario], system: str) -
 
 
 def fit(found: Declared) -> Calibration:
-    """The logistic curve from declared log-odds to what was true."""
+    """The logistic curve from declared log-odds to what was true.
+
+    Raises:
+        ConfigError: what was lost had been declared safer than the rest: too few losses to fit anything.
+    """
     odds = log_odds(np.array(found.probabilities))[:, None]
     model = LogisticRegression(C=100.0).fit(odds, np.array(found.survived))
+    if model.coef_[0, 0] <= 0:
+        lost = found.survived.count(False)
+        raise ConfigError(
+            f"{lost} of {len(found.survived)} rules are lost, and these had the higher declared probabilities",
+            "Run more scenarios or tighter budgets, so that more is lost; the curve that is there stays.",
+        )
     return Calibration(round(float(model.coef_[0, 0]), 4), round(float(model.intercept_[0]), 4))
 
 

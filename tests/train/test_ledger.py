@@ -91,3 +91,9 @@ def test_from_a_run_to_the_file_beside_the_adapter(tmp_path, capsys):
     assert (tmp_path / "ledger.svg").exists()
     with pytest.raises(SystemExit):
         main([str(run), "--adapter", str(adapter), "--system", "another"])
+
+
+def test_losses_that_were_declared_safe_fit_no_curve():
+    found = Declared(tuple([0.9] * 60 + [0.99]), tuple([True] * 60 + [False]))
+    with pytest.raises(ConfigError, match="1 of 61 rules are lost"):
+        fit(found)
