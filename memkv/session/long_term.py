@@ -31,9 +31,7 @@ from memkv.splice.segment import unpacked
 from memkv.store import Memory, StoredSegment, TenantStore
 from memkv.store.spoken import as_text
 
-# Tokens from which on a stretch of messages is finished: with the exchange that finishes it, it is seldom longer than
-# the 256 that the embedding model reads, and fits the share of a context budget that memories may take.
-STRETCH = 128
+STRETCH = 256  # tokens from which on a stretch of messages is finished
 REPAIR = 8  # tokens of a segment that are read again where it is put
 CAUGHT_UP = 4  # sessions whose memories are made at the first turn of another one
 EMBEDDED_AT_ONCE = 256  # segments
