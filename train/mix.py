@@ -17,10 +17,11 @@ from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from memkv.compaction.origin import read_origin
+from memkv.compaction.origin import FILE, read_origin
 from memkv.errors import ConfigError, MemkvError
+from train.policy import WEIGHTS
 
-WEIGHTS, KEPT = "adapter_model.safetensors", ("adapter_config.json", "memkv.json")
+KEPT = ("adapter_config.json", FILE)
 
 
 @dataclass(frozen=True)

@@ -171,13 +171,14 @@ def overlooked(
     taken = {edit.under for edit in edits.values() if edit.kind != "add"}
     found: dict[int | None, Edit] = {}
     for under, message in enumerate(spoken):
+        if under in taken:
+            continue
         new = {n for n, edit in edits.items() if (edit.under or 0) >= under}
         earlier = {n: note for n, note in left.items() if n not in new}
-        for sentence in message:
-            if under not in taken and takes_back(sentence):
-                number = meant(sentence, earlier, fewest=2)
-                if number is not None:
-                    found[number] = Edit("drop", sentence, under, number)
+        for sentence in filter(takes_back, message):
+            number = meant(sentence, earlier, fewest=2)
+            if number is not None:
+                found[number] = Edit("drop", sentence, under, number)
     return list(found.values())
 
 

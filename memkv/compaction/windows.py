@@ -11,6 +11,7 @@ from memkv.turns import Message
 
 ENTRY = re.compile(r"(?:^|(?<=[.!?;:]\s))\(?(\d{1,2})[.)]\s+(?=[A-Z\"“'])")  # "1. Headlines ..."
 STAMP = re.compile(r"^\[[^\]]*\d[^\]]*\]\s*")  # when a message was said, if it says so itself
+QUOTE = ">"  # at the beginning of a line that somebody else wrote
 LONGEST_LEAD = 6  # words of "By the way:"
 # Of these, and of function words, a lead consists that says nothing of what follows it.
 LEAD_WORDS = frozenset(

@@ -13,9 +13,8 @@ from memkv.compaction.matching import ALIKE, likeness, meant, replaced, takes_ba
 from memkv.compaction.notes import BULLET, NOTED_RIGHT, Loss, bare
 from memkv.compaction.rules import BULLET as BULLET_OF_LIST
 from memkv.compaction.rules import find_rules
-from memkv.compaction.windows import quoted, sentences
+from memkv.compaction.windows import QUOTE, quoted, sentences
 
-QUOTE = ">"  # at the beginning of a line that somebody else wrote
 BINDS = 0.5  # share of sentences worded as rules that bind, measured on dev; who pins a rule himself is sure of it
 
 

@@ -5,29 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memkv.compaction.base import MEMORIES
-from memkv.errors import NotFound
-from memkv.store import Memory, StoredSegment, TenantStore
+from memkv.compaction.windows import QUOTE
+from memkv.store import Memory, TenantStore
+from memkv.store.records import OF
 from memkv.store.spoken import as_text
 from memkv.turns import ChatFormat, Message
-
-QUOTE = ">"  # at the beginning of a line that somebody else wrote
-
-
-def stretch_text(tenant: TenantStore, segment: StoredSegment) -> str:
-    """A stretch as it is embedded and read.
-
-    Raises:
-        NotFound: it was forgotten.
-    """
-    said = tenant.stretch(segment.session, segment.first, segment.last)
-    if not said:
-        raise NotFound(f"Nothing is left of {segment.address}", "It was forgotten meanwhile; say your message again.")
-    return as_text(said)
 
 
 def text_of(tenant: TenantStore, memory: Memory) -> str:
     """A memory's text; of one that was brought back from another session, what was said there."""
-    of = memory.data.get("of")
+    of = memory.data.get(OF)
     return as_text(tenant.stretch(of["session"], of["first"], of["last"])) if of else memory.text
 
 

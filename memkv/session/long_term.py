@@ -22,7 +22,7 @@ from memkv.recall.choosing import Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, NAME, embed
 from memkv.recall.nearest import Address, Nearest, as_bytes
 from memkv.recall.standing import standing
-from memkv.recall.stretch import segment_tokens, stretch_text, trust
+from memkv.recall.stretch import segment_tokens, trust
 from memkv.session.at_rest import at_rest, quantizing
 from memkv.snapshot import CacheSnapshot
 from memkv.snapshot_file import read_snapshot, to_buffers
@@ -116,13 +116,19 @@ class LongTerm:
     def _make(self, segment: StoredSegment) -> StoredSegment:
         """Read a stretch alone and store its cache; without a splicer it is stored as a place in the text only."""
         said = self.tenant.stretch(segment.session, segment.first, segment.last)
-        cache = None if self.splicer is None else self._read(self.splicer, segment)
+        cache = None if self.splicer is None else self._read(self.splicer, said)
         self._keep(segment, cache, len(said))
         return segment
 
-    def _read(self, splicer: Splicer, segment: StoredSegment) -> CacheSnapshot:
-        """The cache of a stretch that is read alone, as it is stored."""
-        lead, tokens = segment_tokens(self.model.chat, stretch_text(self.tenant, segment))
+    def _read(self, splicer: Splicer, said: Sequence[Memory]) -> CacheSnapshot:
+        """The cache of a stretch that is read alone, as it is stored.
+
+        Raises:
+            NotFound: nothing was said.
+        """
+        if not said:
+            raise NotFound("Nothing is left of this memory", "It was forgotten meanwhile; say your message again.")
+        lead, tokens = segment_tokens(self.model.chat, as_text(said))
         return at_rest(self.codec, splicer.encode(lead, tokens, min(REPAIR, len(tokens))).packed())[0]
 
     def _keep(self, segment: StoredSegment, cache: CacheSnapshot | None, messages: int) -> None:
@@ -196,7 +202,7 @@ class LongTerm:
             except (DamagedBlob, NotFound) as error:
                 why = error.message  # a damaged one is in quarantine, and logged there
         said = self.tenant.stretch(stored.session, stored.first, stored.last)
-        cache = self._read(self.model.once(Splicer), stored)
+        cache = self._read(self.model.once(Splicer), said)
         with suppress(QuotaExceeded, StorageFull):  # then it is made again next time too
             self._keep(stored, cache, len(said))
         return unpacked(decompress(cache)), why

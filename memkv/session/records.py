@@ -11,6 +11,7 @@ from memkv.compaction import Item
 from memkv.live import LiveCache
 from memkv.session.long_term import Found
 from memkv.store import NewEvent, NewMemory
+from memkv.store.records import OF
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ class Draft:
         came = {"score": found.score, "bytes": found.nbytes, "how": how, "why": why, "trust": list(found.trust)}
         self.log("recalled", {"memory": self.free_n, "of": of, **came})
         self.items.append(Item(self.free_n, "memory", "", found.text))
-        self.memories.append(NewMemory("", kind="recalled", data={"of": of}))
+        self.memories.append(NewMemory("", kind="recalled", data={OF: of}))
 
     def brought(self, session: str) -> set[int]:
         """Numbers of the messages of a session that came back in this turn as a memory."""
-        places = [memory.data["of"] for memory in self.memories if "of" in memory.data]
+        places = [memory.data[OF] for memory in self.memories if OF in memory.data]
         return {n for of in places if of["session"] == session for n in range(of["first"], of["last"] + 1)}
 
     def log(self, kind: str, data: Mapping[str, Any]) -> None:

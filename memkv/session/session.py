@@ -18,8 +18,6 @@ from memkv.errors import (
     DidNotShrink,
     InvalidInput,
     MemkvError,
-    QuotaExceeded,
-    StorageFull,
 )
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
@@ -35,8 +33,6 @@ from memkv.store import NewEvent, NewMemory, TenantStore
 
 DEFAULT_BUDGET = "64 MiB"
 DEFAULT_CODEC = "identity"
-
-NO_ROOM = (QuotaExceeded, StorageFull)
 
 
 class Session:

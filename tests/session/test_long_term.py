@@ -6,9 +6,10 @@ import pytest
 from tiny_chat import tiny_chat
 
 from memkv.compress import codec
-from memkv.recall.stretch import segment_tokens, stretch_text
+from memkv.recall.stretch import segment_tokens
 from memkv.session.long_term import STRETCH, LongTerm
 from memkv.store import NewMemory, TenantStore
+from memkv.store.spoken import as_text
 
 FOLDER = "Interview notes are kept in the red folder, and nowhere else."
 TRAIN = "My train to Lisbon leaves at nine in the morning on Friday."
@@ -41,7 +42,7 @@ def test_a_message_brings_the_conversation_back_that_it_is_near(llama, tenant):
 def test_the_text_says_when_it_was_said(llama, tenant):
     say(tenant, "work", FOLDER)
     [segment] = LongTerm(llama, tenant).remember("work", finished=True)
-    first, *said = stretch_text(tenant, segment).splitlines()
+    first, *said = as_text(tenant.stretch("work", segment.first, segment.last)).splitlines()
     assert first.startswith("From our conversation of ") and first.endswith(":")
     assert said == [f"User: {FOLDER}", "Assistant: Noted."]
 

@@ -10,7 +10,7 @@ from architectures import NAMED
 from tiny_chat import TEMPLATES, tiny_chat
 
 from memkv.compaction import to_messages
-from memkv.errors import ModelUnavailable, NotFound
+from memkv.errors import InvalidInput, ModelUnavailable, NotFound
 from memkv.model import HybridModel
 from memkv.session import Reply, Session
 from memkv.snapshot import same_tensors
@@ -175,6 +175,9 @@ def test_a_forgotten_session_can_be_closed(llama, tenant):
     with Session(llama, tenant, "today") as session:
         session.turn(QUESTION, max_new_tokens=4)
         tenant.forget_session("today")
+    assert not tenant.exists("today") and tenant.segments() == []
+    with pytest.raises(InvalidInput, match="closed"):
+        session.turn(QUESTION)
 
 
 def test_a_system_prompt_is_said_once_though_the_first_turn_is_cut_off_behind_its_commit(llama, tenant, monkeypatch):

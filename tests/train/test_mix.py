@@ -14,7 +14,8 @@ from tiny_models import tiny
 
 from memkv.compaction.trained import loaded
 from memkv.errors import ConfigError
-from train.mix import WEIGHTS, main, mix
+from train.mix import main, mix
+from train.policy import WEIGHTS
 
 
 @pytest.fixture
