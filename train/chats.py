@@ -16,11 +16,12 @@ import yaml
 
 from memkv.compaction.notes import Edit, write
 from memkv.config import from_mapping
-from memkv.errors import InvalidInput
+from memkv.errors import ConfigError, InvalidInput
 from train.states import Row, State
 
 FOLDER = Path(__file__).with_name("messages")
 HELD_OUT = FOLDER / "held_out.yaml"
+SEALED = FOLDER / "held_out_2.yaml"  # looked at only when a recipe is settled
 MESSAGES = (1, 6)  # of one window
 ROOM = (120, 384)  # tokens
 
@@ -37,14 +38,17 @@ class Said:
 Chat = tuple[Said, ...]
 
 
-def read_chats(folder: Path = FOLDER) -> list[Chat]:
-    """All chats of a folder but those that are held out.
+def read_chats(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Chat]:
+    """The chats of the named files of a folder; with no name of all but those that are held out.
 
     Raises:
+        ConfigError: no such file; a message with an unknown key, or without what was said.
         InvalidInput: a file is no list of chats, or marks what was not said.
-        ConfigError: a message with an unknown key, or without what was said.
     """
-    return [chat for file in sorted(folder.glob("*.yaml")) if file.name != HELD_OUT.name for chat in chats_of(file)]
+    there = {file.stem: file for file in sorted(folder.glob("*.yaml")) if file not in (HELD_OUT, SEALED)}
+    if unknown := [name for name in names if name not in there]:
+        raise ConfigError(f"There are no chats {unknown[0]!r} to learn from", f"{folder} has {', '.join(there)}.")
+    return [chat for name in names or there for chat in chats_of(there[name])]
 
 
 def chats_of(file: Path) -> list[Chat]:

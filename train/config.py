@@ -76,6 +76,7 @@ class Sft:
         temperature: of all but the first, which is greedy.
         families: that the oracle's conversations are made of: train, practice, or both.
         chats: times that each chat of `train/messages` is cut into windows (`train.chats`); 0 leaves them out.
+        chat_files: names of the files of chats, without the ending; none takes all but what is held out.
         save_steps: optimizer steps between checkpoints.
     """
 
@@ -93,6 +94,7 @@ class Sft:
     temperature: float = 0.8
     families: tuple[Families, ...] = ("train",)
     chats: int = 0
+    chat_files: tuple[str, ...] = ()
     save_steps: int = 25
 
 

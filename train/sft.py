@@ -107,7 +107,7 @@ def oracle_answers(config: Config, base: Base) -> list[Row]:
         found = episodes(config.data, spread, config.sft.families)
     made = list(oracle_rows(found, count, config.data.stray))
     if config.sft.chats:
-        made += chat_rows(read_chats(), config.sft.chats, config.seed)
+        made += chat_rows(read_chats(config.sft.chat_files), config.sft.chats, config.seed)
     return thinned(made, config.sft.quiet, config.seed)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from memkv.errors import InvalidInput
-from train.chats import HELD_OUT, Said, chat_rows, chats_of, read_chats
+from memkv.errors import ConfigError, InvalidInput
+from train.chats import HELD_OUT, SEALED, Said, chat_rows, chats_of, read_chats
 from train.wild import Tally, tally
 
 CHAT = """
@@ -36,6 +36,13 @@ def test_answers_leave_what_holds(tmp_path):
             assert left == ["Portions are 280 grams now."]
 
 
+def test_files_are_chosen_by_name():
+    assert read_chats(["01"]) == chats_of(HELD_OUT.with_name("01.yaml"))
+    for name in ("held_out", "held_out_2", "1"):
+        with pytest.raises(ConfigError, match=f"no chats '{name}'"):
+            read_chats([name])
+
+
 def test_what_was_never_said_is_named(tmp_path):
     (tmp_path / "01.yaml").write_text(
         CHAT.replace('over: ["Portions are 300 grams."]', 'over: ["Portions are 310 grams."]')
@@ -47,9 +54,10 @@ def test_what_was_never_said_is_named(tmp_path):
         chats_of(tmp_path / "01.yaml")
 
 
-def test_what_is_held_out_shares_no_sentence_with_what_is_learned():
+@pytest.mark.parametrize("file", [HELD_OUT, SEALED])
+def test_what_is_held_out_shares_no_sentence_with_what_is_learned(file):
     learned = {text for chat in read_chats() for message in chat for text in (message.said, *message.keep)}
-    held_out = {text for chat in chats_of(HELD_OUT) for message in chat for text in (message.said, *message.keep)}
+    held_out = {text for chat in chats_of(file) for message in chat for text in (message.said, *message.keep)}
     assert len(learned) > 1000 and len(held_out) > 100
     assert not learned & held_out
 
