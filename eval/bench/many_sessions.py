@@ -24,6 +24,8 @@ from eval.bench.harness import ROOT, machine, percentile, spread, take_turns
 from eval.generate import Config, generate
 from eval.scenarios import Meeting
 from memkv import HybridModel, MemoryStore, Session
+from memkv.compaction import Pinned
+from memkv.recall.noting import noted
 from memkv.session.long_term import stretches
 from memkv.store import NewMemory, TenantStore
 
@@ -96,7 +98,9 @@ def fill(model: HybridModel, tenant: TenantStore, count: int) -> None:
         said = [NewMemory(turn.text, role=turn.role) for turn in meeting.turns]
         tenant.commit(name, record.head, memories=said, context=(), tokens=b"")
         for first, last in stretches(tenant.memories(name), (), model.chat.count, finished=True):
-            tenant.keep_segment(name, first, last, last - first + 1, None, None)
+            own = [message.text for message in tenant.stretch(name, first, last) if message.role == "user"]
+            notes = noted(model, Pinned(), own, {})  # by the wording alone: the policy would take an hour for them all
+            tenant.keep_segment(name, first, last, last - first + 1, None, None, notes)
 
 
 def meetings() -> Iterator[Meeting]:

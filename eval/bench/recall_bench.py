@@ -26,7 +26,7 @@ SEGMENTS, TOKENS = 8, 256
 REPAIRS = {0: 6.0, 8: 4.0, 32: None}  # tokens read again of each segment -> times faster than reading all
 QUESTION = "What did I tell you about the launch, and who has to agree to it?"
 ROUNDS = 7  # the peer reads 2,048 tokens in each
-VECTORS, NEAREST = 100_000, 8
+MEMORIES, VECTORS_EACH, NEAREST = 100_000, 4, 8  # a stretch of 256 tokens has a vector, and one of each message
 SEARCHES = 50
 MOST_MS, ADDING_MS, STARTING_S, MEMORY = 20.0, 5.0, 1.0, 1.2
 
@@ -94,11 +94,13 @@ def keep(tenant: TenantStore, name: str, segments: Sequence[Segment]) -> None:
 
 
 def search(bench: Bench) -> list[Row]:
-    """An index of a hundred thousand vectors as a session makes it at its start, and as it asks and adds."""
-    bench.say(f"Indexing {VECTORS:,} vectors")
-    vectors_ND = clustered(VECTORS)
-    asked_ND = vectors_ND[:: VECTORS // SEARCHES] + 0.05 * noise(SEARCHES, seed=2)
-    stored = [("session", number, as_bytes(vector)) for number, vector in enumerate(vectors_ND)]
+    """An index of a hundred thousand memories as a session makes it at its start, and as it asks and adds."""
+    count = MEMORIES * VECTORS_EACH
+    bench.say(f"Indexing {count:,} vectors of {MEMORIES:,} memories")
+    vectors_ND = clustered(count)
+    asked_ND = vectors_ND[:: count // SEARCHES] + 0.05 * noise(SEARCHES, seed=2)
+    each = vectors_ND.reshape(MEMORIES, VECTORS_EACH, DIMENSIONS)
+    stored = [("session", number, as_bytes(vectors)) for number, vectors in enumerate(each)]
     before = resident()
     started = time.perf_counter()
     nearest = Nearest.of(DIMENSIONS, stored)
@@ -106,7 +108,8 @@ def search(bench: Bench) -> list[Row]:
     grown = (resident() - before) / vectors_ND.nbytes
     searching, adding, right = [], [], []
     for number, asked_D in enumerate(asked_ND):
-        best = np.argsort(-(vectors_ND @ asked_D), kind="stable")[:NEAREST]
+        cosines_N = (vectors_ND @ asked_D).reshape(MEMORIES, VECTORS_EACH).max(axis=1)
+        best = np.argsort(-cosines_N, kind="stable")[:NEAREST]
         started = time.perf_counter()
         found = nearest.search(asked_D, NEAREST)
         searching.append((time.perf_counter() - started) * 1e3)
@@ -114,7 +117,7 @@ def search(bench: Bench) -> list[Row]:
         started = time.perf_counter()
         nearest.add([("new", number)], -asked_D[None])  # far from all that is asked
         adding.append((time.perf_counter() - started) * 1e3)
-    name = f"of {VECTORS:,} memories"
+    name = f"of {MEMORIES:,} memories"
     return [
         Row(f"recall@{NEAREST} {name}", [statistics.mean(right)], unit="", goal=Goal("at_least", 0.95)),
         Row(f"search {name}", searching, goal=Goal("at_most", MOST_MS)),

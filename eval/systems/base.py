@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from eval.scenarios import Scenario, to_message
 from memkv.live import LiveCache
 from memkv.model import HybridModel
 from memkv.snapshot import CacheSnapshot
 from memkv.turns import Message
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,14 @@ class Case:
 
     model: HybridModel
     scenario: Scenario
+    _made: dict[Callable[[Case], Any], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, make: Callable[[Case], Made]) -> Made:
+        """What several systems `make` of the scenario, made at the first call only."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: Made = self._made[make]
+        return made
 
     @cached_property
     def messages(self) -> list[Message]:

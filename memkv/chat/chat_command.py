@@ -255,7 +255,10 @@ def meter(session: Session, reply: Reply) -> None:
 def origin(data: Mapping[str, Any]) -> str:
     """Where a recalled text comes from, for people."""
     of = data.get("of")
-    return f"session {of['session']}, items {of['first']} to {of['last']}" if of else f"message {data['from']}"
+    if not of:
+        return f"message {data['from']}"
+    rules = "the rules of " if data.get("form") == "notes" else ""
+    return f"{rules}session {of['session']}, items {of['first']} to {of['last']}"
 
 
 def json_loop(session: Session, sampling: Any, max_tokens: int) -> int:

@@ -1,24 +1,30 @@
-"""Which memories come back within a byte budget: what they are worth, and a knapsack over what they take.
+"""Which memories come back within a byte budget, and in which form: their worth, and a knapsack over their bytes.
 
-What a memory is worth is how near it is to what was said, a little more if it is recent or if it holds a rule. Of
-two that say the same only the later one comes.
+A memory comes back whole, or only with what it lays down: its notes that are in force. What it is worth is how near it
+is to what was said, a little more if it is recent, and more if it holds a rule. Of two that say the same only the later
+one comes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memkv.recall.nearest import Address
-from memkv.recall.standing import Standing
+
+Form = Literal["notes", "whole"]
 
 RECENT = 0.1  # what a memory of this moment is worth more, in cosine
 HALF_LIFE = 14 * 24 * 3600.0  # seconds in which half of that is gone
 STANDING = 0.15  # what a memory that holds a rule is worth more, and one whose rules are over is worth less
-LEAST = 0.25  # worth below which nothing comes back: of MiniLM's cosines unrelated texts reach about 0.1
+LEAST = 0.25  # worth below which nothing comes back whole: of MiniLM's cosines unrelated texts reach about 0.1
+SHARP = 0.1  # by so much in worth one memory is worth e of another: two that are half as near are no match for one
+BESIDE = 0.25  # what a whole memory still adds to its notes
 SAME = 0.95  # cosine from which on two memories say the same
 STEPS = 512  # parts into which the budget is divided
 
@@ -29,17 +35,19 @@ class Candidate:
 
     Attributes:
         address: of the memory.
-        nbytes: of cache that it takes, measured.
-        cosine: to what was said.
+        nbytes: of cache that it takes whole, measured.
+        cosine: of what in it is nearest to what was said.
         age: seconds since it was said.
         standing: 1 where it holds a rule that is in force, -1 where all of its rules are over.
+        noted: bytes of cache that its notes in force take; 0 where there are none.
     """
 
     address: Address
     nbytes: int
     cosine: float
     age: float
-    standing: Standing = 0
+    standing: Literal[-1, 0, 1] = 0
+    noted: int = 0
 
     @property
     def worth(self) -> float:
@@ -47,22 +55,34 @@ class Candidate:
         recent: float = 0.5 ** (max(0.0, self.age) / HALF_LIFE)
         return self.cosine + RECENT * recent + STANDING * self.standing
 
+    def forms(self, repeated: bool) -> list[tuple[Form, int, float]]:
+        """Forms in which it can come, with the bytes that each takes and its value; one that is repeated not whole."""
+        value = math.exp(self.worth / SHARP)
+        found: list[tuple[Form, int, float]] = []
+        if self.noted:
+            found.append(("notes", self.noted, value))
+        if self.worth >= LEAST and not repeated:
+            found.append(("whole", self.nbytes, value * (1 + BESIDE) if self.noted else value))
+        return found
 
-def choose(candidates: Sequence[Candidate], vectors_ND: Sequence[NDArray[np.float32]], budget: int) -> list[Candidate]:
-    """The candidates that are worth most together within `budget` bytes, the oldest first.
+
+def choose(
+    candidates: Sequence[Candidate], vectors_ND: Sequence[NDArray[np.float32]], budget: int
+) -> list[tuple[Candidate, Form]]:
+    """The candidates that are worth most together within `budget` bytes, and their forms, the oldest first.
 
     Args:
         candidates: in any order.
         vectors_ND: of the candidates, of length 1.
         budget: bytes.
     """
-    wanted = [
-        index
-        for index in without_repetitions(candidates, vectors_ND)
-        if candidates[index].worth >= LEAST and candidates[index].nbytes <= budget
+    unique = set(without_repetitions(candidates, vectors_ND))
+    forms = [
+        [form for form in each.forms(place not in unique) if form[1] <= budget] for place, each in enumerate(candidates)
     ]
-    chosen = knapsack([candidates[i].nbytes for i in wanted], [candidates[i].worth for i in wanted], budget)
-    return sorted((candidates[wanted[place]] for place in chosen), key=lambda each: -each.age)
+    taken = knapsack([[(size, value) for _, size, value in each] for each in forms], budget)
+    chosen = [(candidates[place], forms[place][option][0]) for place, option in enumerate(taken) if option is not None]
+    return sorted(chosen, key=lambda each: -each[0].age)
 
 
 def without_repetitions(candidates: Sequence[Candidate], vectors_ND: Sequence[NDArray[np.float32]]) -> list[int]:
@@ -74,17 +94,30 @@ def without_repetitions(candidates: Sequence[Candidate], vectors_ND: Sequence[ND
     return kept
 
 
-def knapsack(sizes: Sequence[int], worths: Sequence[float], budget: int) -> list[int]:
-    """Places of the items of the greatest worth in all whose sizes, rounded up to a 512th of the budget, fit it."""
-    steps = [-(-size * STEPS // max(1, budget)) for size in sizes]  # a purely recurrent model's cache takes no more
-    best = np.zeros((len(sizes) + 1, STEPS + 1))
-    for place, (size, worth) in enumerate(zip(steps, worths, strict=True)):
+def knapsack(items: Sequence[Sequence[tuple[int, float]]], budget: int) -> list[int | None]:
+    """Of each item at most one option, so that the values are greatest in all and the sizes fit the budget.
+
+    Sizes are rounded up to a 512th of the budget.
+
+    Args:
+        items: options of each as (size, value).
+        budget: in the sizes' unit.
+    """
+    best = np.zeros((len(items) + 1, STEPS + 1))
+    steps = [[-(-size * STEPS // max(1, budget)) for size, _ in options] for options in items]
+    for place, options in enumerate(items):
         best[place + 1] = best[place]
-        taken = best[place, : STEPS + 1 - size] + worth
-        best[place + 1, size:] = np.maximum(best[place, size:], taken)
-    chosen, left = [], STEPS
-    for place in reversed(range(len(sizes))):
-        if best[place + 1, left] > best[place, left]:
-            chosen.append(place)
-            left -= steps[place]
-    return chosen[::-1]
+        for size, (_, value) in zip(steps[place], options, strict=True):
+            if size <= STEPS:
+                with_it = best[place, : STEPS + 1 - size] + value
+                best[place + 1, size:] = np.maximum(best[place + 1, size:], with_it)
+    taken: list[int | None] = [None] * len(items)
+    left = STEPS
+    for place in reversed(range(len(items))):
+        for option, (size, (_, value)) in enumerate(zip(steps[place], items[place], strict=True)):
+            reached = size <= left and best[place, left - size] + value == best[place + 1, left]
+            if best[place + 1, left] > best[place, left] and reached:
+                taken[place] = option
+                left -= size
+                break
+    return taken

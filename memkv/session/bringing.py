@@ -16,6 +16,7 @@ from memkv.session.records import Draft
 from memkv.store import TenantStore
 
 RECALLED_SHARE = 0.125  # of the context budget that may be spent on what one message brings back
+NOTES = "These are its notes of rules; the rest was not worth its room."
 
 
 def room_for_recall(model: HybridModel, draft: Draft, budget: int, text: str, max_new_tokens: int) -> int:
@@ -59,19 +60,23 @@ def bring_in(long_term: LongTerm, draft: Draft, found: Sequence[Found]) -> int:
     the message that follows, and the event says why.
     """
     model, chat = long_term.model, long_term.model.chat
-    splicer = long_term.splicer if found else None
+    # Notes come as text, a few words each, and first: they are read with what else is new before the caches.
+    noted, whole = ([each for each in found if each.form == form] for form in ("notes", "whole"))
+    for each in noted:
+        draft.bring(each, "text", NOTES)
+    splicer = long_term.splicer if whole else None
     if splicer is None:
-        for each in found:
+        for each in whole:
             draft.bring(each, "text", long_term.as_text)
         return 0
-    fetched = [long_term.fetch(each) for each in found]
+    fetched = [long_term.fetch(each) for each in whole]
     segments = [segment for segment, _ in fetched]
-    items = [*draft.items, *(Item(0, "memory", "", each.text) for each in found)]
+    items = [*draft.items, *(Item(0, "memory", "", each.text) for each in whole)]
     joined = [token for segment in segments for token in segment.snapshot.token_ids]
-    whole = chat.encode(chat.stable(to_messages(model, items)))
-    head = whole[: len(whole) - len(joined)]
-    fits = bool(head) and [*head, *joined] == whole and head[: len(draft.live)] == draft.live.token_ids
-    for each, (_, made_again) in zip(found, fetched, strict=True):
+    read = chat.encode(chat.stable(to_messages(model, items)))
+    head = read[: len(read) - len(joined)]
+    fits = bool(head) and [*head, *joined] == read and head[: len(draft.live)] == draft.live.token_ids
+    for each, (_, made_again) in zip(whole, fetched, strict=True):
         if fits:
             draft.bring(each, "cache", made_again)
         else:

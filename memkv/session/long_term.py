@@ -1,7 +1,8 @@
 """Memories of earlier conversations: made of what was said, and found again where a message is near them.
 
-A stretch of messages becomes a segment (`memkv.splice`): its cache, read alone, and its vector. Both are derived; the
-text stays the truth, so that whatever is missing or damaged, or of another model, is made again from it.
+A stretch of messages becomes a segment: its cache, read alone (`memkv.splice`), its vectors, and notes of what it lays
+down. All are derived; the text stays the truth, so that whatever is missing or damaged, or of another model, is made
+again from it. A stretch comes back whole, as cache, or with its notes in force, as text.
 """
 
 from __future__ import annotations
@@ -9,27 +10,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memkv.compaction import CompactionStrategy, Pinned
 from memkv.compress import KVCompressor, decompress
 from memkv.errors import DamagedBlob, NotFound, QuotaExceeded, StorageFull, UnsupportedModel
 from memkv.model import HybridModel
-from memkv.recall.choosing import Candidate, choose
+from memkv.recall.choosing import STANDING, Candidate, Form, choose
 from memkv.recall.embedding import DIMENSIONS, NAME, embed
 from memkv.recall.nearest import Address, Nearest, as_bytes
-from memkv.recall.standing import standing
-from memkv.recall.stretch import segment_tokens, trust
+from memkv.recall.noting import noted, related
+from memkv.recall.stretch import searched, segment_tokens, trust
 from memkv.session.at_rest import at_rest, quantizing
 from memkv.snapshot import CacheSnapshot
 from memkv.snapshot_file import read_snapshot, to_buffers
 from memkv.splice import Segment, Splicer
 from memkv.splice.segment import unpacked
-from memkv.store import Memory, StoredSegment, TenantStore
-from memkv.store.spoken import as_text
+from memkv.store import Memory, Notes, StoredSegment, TenantStore
+from memkv.store.records import NotePlace
+from memkv.store.spoken import as_notes, as_text
 
 STRETCH = 256  # tokens from which on a stretch of messages is finished
 REPAIR = 8  # tokens of a segment that are read again where it is put
@@ -41,9 +45,10 @@ NEAR = 24  # nearest segments that are looked at for one message
 
 @dataclass(frozen=True)
 class Found:
-    """A segment that comes back, with its text.
+    """A segment that comes back, with its text: `whole`, or its `notes` that are in force.
 
-    `score` is its cosine to the message, `nbytes` what it takes in the live cache, `trust` who said it.
+    `score` is the message's cosine to what is nearest to it in the segment, `nbytes` what it takes in the live cache,
+    `trust` who said it.
     """
 
     stored: StoredSegment
@@ -51,6 +56,7 @@ class Found:
     score: float
     nbytes: int
     trust: tuple[str, ...]
+    form: Form = "whole"
 
 
 class LongTerm:
@@ -61,10 +67,17 @@ class LongTerm:
         tenant: whose they are.
         codec: how new segments are stored; None as they are. Of one that evicts only the quantizing part is used, as a
             splice needs all entries.
+        strategy: that notes what new segments lay down (`memkv.recall.noting`); None goes by the wording alone.
     """
 
-    def __init__(self, model: HybridModel, tenant: TenantStore, codec: KVCompressor | None = None) -> None:
-        self.model, self.tenant = model, tenant
+    def __init__(
+        self,
+        model: HybridModel,
+        tenant: TenantStore,
+        codec: KVCompressor | None = None,
+        strategy: CompactionStrategy | None = None,
+    ) -> None:
+        self.model, self.tenant, self.strategy = model, tenant, strategy or Pinned()
         self.codec = quantizing(codec)
         self.as_text = ""  # why memories come back as text, if they do
 
@@ -83,12 +96,25 @@ class LongTerm:
     @cached_property
     def _nearest(self) -> Nearest:
         """All vectors; those that are missing, damaged or of another embedding model are made."""
-        stored = list(self.tenant.vectors(NAME))
-        nearest = Nearest.of(DIMENSIONS, [row for row in stored if len(row[2]) == VECTOR_BYTES])
+        stored = [row for row in self.tenant.vectors(NAME) if row[2] and len(row[2]) % VECTOR_BYTES == 0]
+        nearest = Nearest.of(DIMENSIONS, stored, self._holding, STANDING)
         new = self.tenant.unembedded(NAME, VECTOR_BYTES)
         for start in range(0, len(new), EMBEDDED_AT_ONCE):  # stored as it goes, so that Ctrl-C loses little
-            nearest.add(*self._embedded(new[start : start + EMBEDDED_AT_ONCE]))
+            nearest.add(*self._embedded(new[start : start + EMBEDDED_AT_ONCE]), self._holding)
         return nearest
+
+    @cached_property
+    def _notes(self) -> dict[NotePlace, str]:
+        """Notes of all segments that are in force, the oldest first."""
+        found: dict[NotePlace, str] = {}
+        for segment in self.tenant.noted():
+            add_notes(found, segment)
+        return found
+
+    @property
+    def _holding(self) -> set[Address]:
+        """Addresses of the segments that hold such."""
+        return {(session, first) for session, first, _, _ in self._notes}
 
     # -- making
 
@@ -102,23 +128,38 @@ class LongTerm:
         new = stretches(self.tenant.memories(name), taken, self.model.chat.count, finished)
         made = [self._make(StoredSegment(name, first, last, time.time())) for first, last in new]
         if made and "_nearest" in self.__dict__:  # else whoever looks first will embed them
-            self._nearest.add(*self._embedded(made))
+            self._nearest.add(*self._embedded(made), self._holding)
         return made
 
     def catch_up(self, present: str, most: int = CAUGHT_UP) -> list[StoredSegment]:
         """Make segments of what other sessions left unmade: they were killed, or are older than segments are.
 
-        Of the `most` sessions that were used last: their texts are read, and somebody waits.
+        Of the `most` sessions that were used last: their texts are read, and somebody waits. The earliest of them
+        first, as later ones change what earlier ones laid down.
         """
         behind = [name for name in self.tenant.unsegmented() if name != present][:most]
-        return [segment for name in behind for segment in self.remember(name, finished=True)]
+        return [segment for name in reversed(behind) for segment in self.remember(name, finished=True)]
 
     def _make(self, segment: StoredSegment) -> StoredSegment:
-        """Read a stretch alone and store its cache; without a splicer it is stored as a place in the text only."""
+        """Read a stretch alone and store its cache and its notes; without a splicer there is no cache."""
         said = self.tenant.stretch(segment.session, segment.first, segment.last)
         cache = None if self.splicer is None else self._read(self.splicer, said)
-        self._keep(segment, cache, len(said))
+        segment = replace(segment, notes=self._noted(said))
+        self._keep(segment, cache, len(said), segment.notes)
+        add_notes(self._notes, segment)
         return segment
+
+    def _noted(self, said: Sequence[Memory]) -> Notes:
+        """What a stretch lays down; it can change what was said before it, whenever that became a segment."""
+        own = [message.text for message in said if message.role == "user"]
+        near = related(self._notes, own, self.model.chat.count)
+        before = {place: note for place, note in near.items() if self._said_on(place) <= said[0].created}
+        return noted(self.model, self.strategy, own, before)
+
+    def _said_on(self, place: NotePlace) -> float:
+        """When the stretch of a note was said, in seconds since 1970."""
+        session, first, _, _ = place
+        return self.tenant.memory(session, first).created
 
     def _read(self, splicer: Splicer, said: Sequence[Memory]) -> CacheSnapshot:
         """The cache of a stretch that is read alone, as it is stored.
@@ -131,21 +172,31 @@ class LongTerm:
         lead, tokens = segment_tokens(self.model.chat, as_text(said))
         return at_rest(self.codec, splicer.encode(lead, tokens, min(REPAIR, len(tokens))).packed())[0]
 
-    def _keep(self, segment: StoredSegment, cache: CacheSnapshot | None, messages: int) -> None:
-        """Store a segment of so many messages."""
+    def _keep(
+        self, segment: StoredSegment, cache: CacheSnapshot | None, messages: int, notes: Notes | None = None
+    ) -> None:
+        """Store a segment of so many messages; without notes it keeps those that it has."""
         buffers = None if cache is None else to_buffers(cache)
         made_for = None if cache is None else asdict(cache.fingerprint)
-        self.tenant.keep_segment(segment.session, segment.first, segment.last, messages, buffers, made_for)
+        self.tenant.keep_segment(segment.session, segment.first, segment.last, messages, buffers, made_for, notes)
 
     def _embedded(self, segments: Sequence[StoredSegment]) -> tuple[list[Address], NDArray[np.float32]]:
-        """Addresses and vectors (ND) of segments; the vectors are stored, if there is room for them.
+        """Vectors (ND) of segments, each with its address; they are stored, if there is room for them.
 
         Segments of which nothing is left are passed by: they were forgotten this moment.
         """
         said = [self.tenant.stretch(segment.session, segment.first, segment.last) for segment in segments]
-        addresses = [(each.session, each.first) for each, text in zip(segments, said, strict=True) if text]
-        vectors_ND = embed([as_text(text) for text in said if text])
-        rows = [(*address, as_bytes(vector)) for address, vector in zip(addresses, vectors_ND, strict=True)]
+        texts = [
+            ((each.session, each.first), text)
+            for each, messages in zip(segments, said, strict=True)
+            if messages
+            for text in searched(messages)
+        ]
+        addresses = [address for address, _ in texts]
+        vectors_ND = embed([text for _, text in texts])
+        starts = [place for place, address in enumerate(addresses) if place == 0 or addresses[place - 1] != address]
+        ends = [*starts[1:], len(addresses)]
+        rows = [(*addresses[a], as_bytes(vectors_ND[a:b])) for a, b in zip(starts, ends, strict=False)]
         with suppress(QuotaExceeded, StorageFull, NotFound):  # they are derived: whoever comes next makes them again
             self.tenant.keep_vectors(NAME, rows)
         return addresses, vectors_ND
@@ -166,26 +217,55 @@ class LongTerm:
         """
         if not len(self._nearest):
             return []
-        near, said, found = [], [], {}
+        near, ages, found = [], [], {}
+        now = time.time()
         for each in self._nearest.search(embed([text])[0], NEAR + len(back) + len(self.tenant.segments(session))):
             stored = self.tenant.segment(*each.address)
-            if stored is None or each.address in found or (stored.session == session and in_context(stored, present)):
+            if stored is None or (stored.session == session and in_context(stored, present)):
                 continue
             messages = self.tenant.stretch(stored.session, stored.first, stored.last)
-            whole = as_text(messages)
-            if not messages or whole in back:  # forgotten by another process this moment, or here
+            forms = {
+                form: one for form, one in self._forms(stored, messages, each.cosine).items() if one.text not in back
+            }
+            if not messages or "whole" not in forms:  # forgotten by another process this moment, or here
                 continue
             near.append(each)
-            said.append(messages)
-            found[each.address] = Found(stored, whole, round(each.cosine, 4), self.bytes_of(whole), trust(messages))
+            ages.append(now - messages[-1].created)
+            found[each.address] = forms
             if len(found) == NEAR:
                 break
-        now = time.time()
         candidates = [
-            Candidate(each.address, found[each.address].nbytes, each.cosine, now - messages[-1].created, in_force)
-            for each, messages, in_force in zip(near, said, standing(said), strict=True)
+            Candidate(
+                each.address,
+                forms["whole"].nbytes,
+                each.cosine,
+                age,
+                self._standing(forms["whole"].stored),
+                forms["notes"].nbytes if "notes" in forms else 0,
+            )
+            for each, age in zip(near, ages, strict=True)
+            for forms in [found[each.address]]
         ]
-        return [found[each.address] for each in choose(candidates, [each.vector_D for each in near], budget)]
+        chosen = choose(candidates, [each.vector_D for each in near], budget)
+        return [found[each.address][form] for each, form in chosen]
+
+    def _forms(self, stored: StoredSegment, messages: Sequence[Memory], cosine: float) -> dict[Form, Found]:
+        """The forms in which a segment can come back."""
+        in_force = [text for place, text in places_of(stored) if place in self._notes]
+        texts: dict[Form, str] = {"whole": as_text(messages)}
+        if in_force and messages:
+            texts["notes"] = as_notes(messages[0].created, in_force)
+        score, voices = round(cosine, 4), trust(messages)
+        return {
+            form: Found(stored, text, score, self.bytes_of(text), voices if form == "whole" else ("user",), form)
+            for form, text in texts.items()
+        }
+
+    def _standing(self, stored: StoredSegment) -> Literal[-1, 0, 1]:
+        """Whether a segment holds a note that is in force; -1 where it had some and all are over."""
+        if not stored.notes.kept:
+            return 0
+        return 1 if any(place in self._notes for place, _ in places_of(stored)) else -1
 
     def fetch(self, found: Found) -> tuple[Segment, str]:
         """The segment's cache for this model, and why it was made again from the text; empty if it was there.
@@ -215,6 +295,20 @@ class LongTerm:
         """Bytes of cache that a text takes, by the measured profile."""
         profile = self.model.profile
         return profile.at(len(segment_tokens(self.model.chat, text)[1])) - profile.at(0)
+
+
+def places_of(segment: StoredSegment) -> list[tuple[NotePlace, str]]:
+    """Notes of a segment with their places."""
+    return [
+        ((segment.session, segment.first, segment.last, index), text) for index, text in enumerate(segment.notes.kept)
+    ]
+
+
+def add_notes(notes: dict[NotePlace, str], segment: StoredSegment) -> None:
+    """Take a segment's notes in, and out what it says is over."""
+    for place in segment.notes.over:
+        notes.pop(place, None)
+    notes.update(places_of(segment))
 
 
 def stretches(

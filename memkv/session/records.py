@@ -82,7 +82,7 @@ class Draft:
         self.memories.append(NewMemory(text, kind=kind, role=role, sources=sources, data=dict(data or {})))
 
     def bring(self, found: Found, how: str, why: str) -> None:
-        """Append a memory of an earlier conversation, which is stored as the place that it came from.
+        """Append a memory of an earlier conversation; a whole one is stored as the place that it came from.
 
         Args:
             found: the memory.
@@ -91,13 +91,14 @@ class Draft:
         """
         of = {"session": found.stored.session, "first": found.stored.first, "last": found.stored.last}
         came = {"score": found.score, "bytes": found.nbytes, "how": how, "why": why, "trust": list(found.trust)}
-        self.log("recalled", {"memory": self.free_n, "of": of, **came})
+        self.log("recalled", {"memory": self.free_n, "of": of, "form": found.form, **came})
         self.items.append(Item(self.free_n, "memory", "", found.text))
-        self.memories.append(NewMemory("", kind="recalled", data={OF: of}))
+        text = found.text if found.form == "notes" else ""  # its notes may be made anew
+        self.memories.append(NewMemory(text, kind="recalled", data={OF: of}))
 
     def brought(self, session: str) -> set[int]:
-        """Numbers of the messages of a session that came back in this turn as a memory."""
-        places = [memory.data[OF] for memory in self.memories if OF in memory.data]
+        """Numbers of the messages of a session that came back whole in this turn as a memory."""
+        places = [memory.data[OF] for memory in self.memories if OF in memory.data and not memory.text]
         return {n for of in places if of["session"] == session for n in range(of["first"], of["last"] + 1)}
 
     def log(self, kind: str, data: Mapping[str, Any]) -> None:

@@ -86,7 +86,7 @@ class Session:
         self.strategy = strategy_by_name(str(strategy or before.get("strategy") or default_strategy(model)))
         self.codec_name = str(codec or before.get("codec", DEFAULT_CODEC))
         self._codec = codec_by_name(self.codec_name, model=model)
-        self.long_term, self._caught_up = LongTerm(model, tenant, self._codec), False
+        self.long_term, self._caught_up = LongTerm(model, tenant, self._codec, self.strategy), False
         self._settings = {
             "model": model.name,
             "context_budget": self.context_budget,
@@ -245,7 +245,7 @@ class Session:
             self.tenant.forget_memory(self.name, n)
         finally:
             # Also when the log still holds traces (ForgetPending): the live cache and the vectors must not.
-            self.long_term = LongTerm(self.model, self.tenant, self._codec)
+            self.long_term = LongTerm(self.model, self.tenant, self._codec, self.strategy)
             self._take_over(rebuild=False, progress=progress)
 
     @property

@@ -85,7 +85,7 @@ def whole(backend: Backend, tenant_id: str, memory: Memory) -> Memory:
     of = memory.data.get(OF)
     if of is None:
         return memory
-    text = as_text(backend.index.stretch(tenant_id, of["session"], of["first"], of["last"]))
+    text = memory.text or as_text(backend.index.stretch(tenant_id, of["session"], of["first"], of["last"]))
     return dataclasses.replace(memory, text=text, data={BROUGHT: True})
 
 

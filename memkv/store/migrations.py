@@ -70,6 +70,14 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         END;
         """,
     ),
+    (
+        "notes of segments",
+        # What a stretch lays down. Earlier segments have none; they are derived, so they are made again from the text.
+        """
+        DELETE FROM segments;
+        ALTER TABLE segments ADD COLUMN notes TEXT;
+        """,
+    ),
 )
 
 

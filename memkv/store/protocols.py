@@ -149,6 +149,9 @@ class Index(Protocol):
     def unembedded(self, tenant_id: str, embedder: str, vector_bytes: int) -> list[StoredSegment]:
         """Segments without a vector of `embedder`, or with one of another length."""
 
+    def noted(self, tenant_id: str) -> list[StoredSegment]:
+        """Segments with notes, the earliest first."""
+
     def unsegmented(self, tenant_id: str) -> list[str]:
         """Sessions with messages that are in no segment, those used last first."""
 

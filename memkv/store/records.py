@@ -10,8 +10,9 @@ Buffer = bytes | bytearray | memoryview  # contiguous
 
 
 # In the data of a memory that was brought back from another session: where from (that session, first and last memory),
-# or, in one that was imported, that it was.
+# or, in one that was imported, that it was. Notes of such a place are kept with their text, as they may be made anew.
 OF, BROUGHT = "of", "brought"
+NotePlace = tuple[str, int, int, int]  # session, first and last number of the stretch, index among its notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +106,24 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Notes:
+    """What a stretch lays down.
+
+    Attributes:
+        kept: rules, in the user's words.
+        over: places of earlier notes that it changes or takes back. Numbers and no text, so that what is forgotten
+            there leaves no trace here.
+    """
+
+    kept: tuple[str, ...] = ()
+    over: tuple[NotePlace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StoredSegment:
     """A stretch of a session, from memory `first` to memory `last`, and what was made from its text.
 
-    `fingerprint` says which model the cache `blob` belongs to, `embedder` which model its vector comes from. What is
+    `fingerprint` says which model the cache `blob` belongs to, `embedder` which model its vectors come from. What is
     None was not made, or was taken out of use.
     """
 
@@ -119,6 +134,7 @@ class StoredSegment:
     blob: BlobRef | None = None
     fingerprint: Mapping[str, str] | None = None
     embedder: str | None = None
+    notes: Notes = Notes()
 
     @property
     def address(self) -> str:

@@ -26,7 +26,7 @@ DIGESTS = {
     "memory": "SELECT s.tenant, s.name, 'memory ' || m.n, m.n, m.kind, m.role, m.created, m.sources, m.data, m.text,"
     " m.digest FROM sessions s JOIN memories m ON m.session = s.id",
     "segment": "SELECT s.tenant, s.name, 'segment ' || g.first, g.first, g.last, g.created, g.blob, g.blob_length,"
-    " g.fingerprint, g.embedder, g.vector, g.digest FROM sessions s JOIN segments g ON g.session = s.id",
+    " g.fingerprint, g.embedder, g.vector, g.notes, g.digest FROM sessions s JOIN segments g ON g.session = s.id",
     "event": "SELECT s.tenant, s.name, 'event ' || e.seq, e.seq, e.kind, e.created, e.data, e.digest"
     " FROM sessions s JOIN events e ON e.session = s.id",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from memkv.store.records import (
     BlobUse,
     Event,
     Memory,
+    Notes,
     Problem,
     SessionInfo,
     SessionRecord,
@@ -27,8 +29,8 @@ from memkv.store.sqlite_file import RECOVER, SqliteFile
 
 SESSION_ID = "(SELECT id FROM sessions WHERE tenant = ? AND name = ?)"
 SEGMENTS = "FROM sessions s JOIN segments g ON g.session = s.id"
-SEGMENT = "s.name, g.first, g.last, g.created, g.blob, g.blob_length, g.fingerprint, g.embedder"
-KEPT = ("first", "last", "created", "blob", "blob_length", "fingerprint", "embedder", "vector")  # in the digest
+SEGMENT = "s.name, g.first, g.last, g.created, g.blob, g.blob_length, g.fingerprint, g.embedder, g.notes"
+KEPT = ("first", "last", "created", "blob", "blob_length", "fingerprint", "embedder", "vector", "notes")
 MEMORY = "s.name, m.n, m.kind, m.role, m.text, m.created, m.sources, m.data"
 
 
@@ -216,7 +218,8 @@ class SqliteIndex:
         blob = segment.blob
         made_for = None if segment.fingerprint is None else to_json(segment.fingerprint, "The fingerprint")
         cache = {"blob": blob and blob.id, "blob_length": blob and blob.length, "fingerprint": made_for}
-        row = {"first": segment.first, "last": segment.last, "created": segment.created}
+        notes = to_json([segment.notes.kept, segment.notes.over], "The notes") if any(astuple(segment.notes)) else None
+        row = {"first": segment.first, "last": segment.last, "created": segment.created, "notes": notes}
         before = self.segment(tenant_id, segment.session, segment.first)
         other = {} if before is None or before.last == segment.last else {"embedder": None, "vector": None}
         self._save_segment(tenant_id, segment.session, segment.first, {**row, **cache, **other})
@@ -252,10 +255,17 @@ class SqliteIndex:
         )
         return [to_segment(row) for row in self.file.rows(sql, (tenant_id, session))]
 
+    def noted(self, tenant_id: str) -> list[StoredSegment]:
+        """See `Index`."""
+        where = "s.tenant = ? AND g.notes IS NOT NULL"
+        sql = f"SELECT {SEGMENT} {SEGMENTS} WHERE {where} ORDER BY g.created, s.name, g.first"
+        return [to_segment(row) for row in self.file.rows(sql, (tenant_id,))]
+
     def unembedded(self, tenant_id: str, embedder: str, vector_bytes: int) -> list[StoredSegment]:
         """See `Index`."""
         sql = (
-            f"SELECT {SEGMENT} {SEGMENTS} WHERE s.tenant = ? AND (g.embedder IS NOT ? OR length(g.vector) IS NOT ?)"
+            f"SELECT {SEGMENT} {SEGMENTS} WHERE s.tenant = ?"
+            " AND (g.embedder IS NOT ? OR coalesce(length(g.vector), 0) = 0 OR length(g.vector) % ? != 0)"
             " ORDER BY s.name, g.first"
         )
         return [to_segment(row) for row in self.file.rows(sql, (tenant_id, embedder, vector_bytes))]
@@ -347,8 +357,13 @@ def to_memory(row: tuple[Any, ...]) -> Memory:
 
 def to_segment(row: tuple[Any, ...]) -> StoredSegment:
     """A row of the columns `SEGMENT`."""
-    name, first, last, created, blob, length, fingerprint, embedder = row
+    name, first, last, created, blob, length, fingerprint, embedder, notes = row
     ref = None if blob is None else BlobRef(blob, length)
-    return StoredSegment(
-        name, first, last, created, ref, None if fingerprint is None else from_json(fingerprint), embedder
-    )
+    made_for = None if fingerprint is None else from_json(fingerprint)
+    return StoredSegment(name, first, last, created, ref, made_for, embedder, to_notes(notes))
+
+
+def to_notes(stored: str | None) -> Notes:
+    """Notes as they are stored; None where there are none."""
+    kept, over = from_json(stored) if stored else ((), ())
+    return Notes(tuple(kept), tuple((session, first, last, index) for session, first, last, index in over))

@@ -21,6 +21,7 @@ from memkv.store.records import (
     Memory,
     NewEvent,
     NewMemory,
+    Notes,
     SessionInfo,
     SessionRecord,
     StoredSegment,
@@ -169,6 +170,7 @@ class TenantStore:
         messages: int,
         cache: Sequence[Buffer] | None,
         fingerprint: Mapping[str, str] | None,
+        notes: Notes | None = None,
     ) -> None:
         """Store a stretch of messages with its cache, in the place of an earlier one. It goes with any of the messages.
 
@@ -181,6 +183,7 @@ class TenantStore:
             messages: how many it is made of; other memories may have numbers between them.
             cache: as buffers.
             fingerprint: of the model.
+            notes: what the stretch lays down; None keeps those of an earlier one of the same messages.
 
         Raises:
             NotFound: one of the messages is gone.
@@ -193,7 +196,9 @@ class TenantStore:
                 ref = None if cache is None else self._backend.blobs.put(key, cache)
                 with self._backend.growing(self.id):
                     before = self._backend.index.segment(self.id, session, first)
-                    made = StoredSegment(session, first, last, time.time(), ref, fingerprint)
+                    known = before.notes if before is not None and before.last == last else Notes()
+                    said = known if notes is None else notes
+                    made = StoredSegment(session, first, last, time.time(), ref, fingerprint, notes=said)
                     self._backend.index.save_segment(self.id, made, messages)
         except BaseException:
             self._backend.discard(ref)
@@ -225,8 +230,12 @@ class TenantStore:
         """Segments of one session or of all, by session and number."""
         return self._backend.index.segments(self.id, session)
 
+    def noted(self) -> list[StoredSegment]:
+        """Segments with notes, the earliest first."""
+        return self._backend.index.noted(self.id)
+
     def unembedded(self, embedder: str, vector_bytes: int) -> list[StoredSegment]:
-        """Segments without a vector of `embedder`, or with one of another length."""
+        """Segments without vectors of `embedder` of `vector_bytes` each."""
         return self._backend.index.unembedded(self.id, embedder, vector_bytes)
 
     def unsegmented(self) -> list[str]:

@@ -38,24 +38,59 @@ def test_of_equals_the_earlier_comes_first_and_nothing_is_found_in_nothing():
     assert Nearest(8).search(vector[0], 3) == [] and index.search(vector[0], 0) == []
 
 
+def test_a_memory_of_several_vectors_is_found_once_by_its_nearest():
+    vectors = units(6)
+    index = Nearest.of(8, [("s", 1, as_bytes(vectors[:3])), ("s", 2, as_bytes(vectors[3:]))])
+    first, second = index.search(vectors[4], 2)
+    assert (first.address, second.address) == (("s", 2), ("s", 1)) and np.allclose(first.vector_D, vectors[4])
+    assert np.isclose(second.cosine, max(vectors[:3] @ vectors[4]), atol=1e-6)
+
+
+def test_what_is_preferred_comes_before_what_is_a_little_nearer():
+    asked, near, far = np.eye(8, dtype=np.float32)[:3]
+    stored = [("s", 1, as_bytes(0.8 * asked + 0.6 * near)), ("s", 2, as_bytes(0.7 * asked + 0.7 * far))]
+    assert [each.address[1] for each in Nearest.of(8, stored, {("s", 2)}, bonus=0.05).search(asked, 2)] == [1, 2]
+    first = Nearest.of(8, stored, {("s", 2)}, bonus=0.15).search(asked, 1)[0]
+    assert first.address == ("s", 2) and np.isclose(first.cosine, 0.7), "the bonus is no part of the cosine"
+
+
 def test_vectors_of_another_model_are_refused():
     with pytest.raises(InvalidInput, match="8 dimensions"):
         Nearest.of(8, [("s", 1, b"1234")])
 
 
-def candidate(n: int, cosine: float = 0.5, nbytes: int = 100, age: float = 0.0, standing: bool = False) -> Candidate:
-    return Candidate(("s", n), nbytes, cosine, age, standing)
+def candidate(
+    n: int, cosine: float = 0.5, nbytes: int = 100, age: float = 0.0, standing: int = 0, noted: int = 0
+) -> Candidate:
+    return Candidate(("s", n), nbytes, cosine, age, standing, noted)
 
 
-def numbers(found: list[Candidate]) -> list[int]:
-    return [each.address[1] for each in found]
+def numbers(found: list[tuple[Candidate, str]]) -> list[int]:
+    return [each.address[1] for each, _ in found]
 
 
 def test_what_fits_and_is_worth_most_comes_back_in_the_order_it_was_said():
-    found = [candidate(1, 0.9, 300, age=30), candidate(2, 0.6, 150, age=20), candidate(3, 0.5, 150, age=10)]
+    found = [candidate(1, 0.6, 300, age=30), candidate(2, 0.6, 150, age=20), candidate(3, 0.5, 150, age=10)]
     assert numbers(choose(found, units(3), 310)) == [2, 3]
     assert numbers(choose(found, units(3), 1000)) == [1, 2, 3]
     assert numbers(choose(found, units(3), 140)) == []
+
+
+def test_one_that_is_much_nearer_is_worth_more_than_two_that_are_not():
+    found = [candidate(1, 0.8, 300, age=30), candidate(2, 0.4, 150, age=20), candidate(3, 0.4, 150, age=10)]
+    assert numbers(choose(found, units(3), 310)) == [1]
+
+
+def test_where_there_is_room_a_memory_comes_whole_and_else_with_its_notes():
+    found = [candidate(1, 0.3, 200, 30, 1, noted=20), candidate(2, 0.5, 200, 20, 1, noted=20), candidate(3, 0.4, 200)]
+    assert [form for _, form in choose(found, units(3), 1000)] == ["whole", "whole", "whole"]
+    assert [(each.address[1], form) for each, form in choose(found, units(3), 250)] == [(1, "notes"), (2, "whole")]
+    assert [(each.address[1], form) for each, form in choose(found, units(3), 45)] == [(1, "notes"), (2, "notes")]
+
+
+def test_notes_come_also_where_the_rest_is_far_from_what_was_said():
+    found = choose([candidate(1, -0.1, 200, 1e9, standing=1, noted=20), candidate(2, 0.1, 200, 1e9)], units(2), 1000)
+    assert [(each.address[1], form) for each, form in found] == [(1, "notes")]
 
 
 def test_without_room_comes_what_takes_none():
@@ -79,7 +114,18 @@ def test_what_was_said_twice_comes_once_as_it_was_said_last():
 @given(st.lists(st.tuples(st.integers(1, STEPS), st.integers(1, 9)), max_size=7))
 def test_the_knapsack_is_the_best_there_is(items):
     sizes, worths = [size for size, _ in items], [float(worth) for _, worth in items]
-    chosen = knapsack(sizes, worths, STEPS)
+    taken = knapsack([[(size, worth)] for size, worth in zip(sizes, worths, strict=True)], STEPS)
+    chosen = [place for place, option in enumerate(taken) if option is not None]
     subsets = (c for r in range(len(items) + 1) for c in itertools.combinations(range(len(items)), r))
     best = max(sum(worths[i] for i in c) for c in subsets if sum(sizes[i] for i in c) <= STEPS)
     assert sum(sizes[i] for i in chosen) <= STEPS and sum(worths[i] for i in chosen) == best
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(1, STEPS), st.integers(1, 9)), max_size=2), max_size=5))
+def test_of_several_forms_at_most_one_is_taken_and_the_best_together(items):
+    options = [[(size, float(value)) for size, value in each] for each in items]
+    taken = knapsack(options, STEPS)
+    found = [each[option] for each, option in zip(options, taken, strict=True) if option is not None]
+    every = itertools.product(*[[(0, 0.0), *each] for each in options])
+    best = max(sum(value for _, value in all_of) for all_of in every if sum(size for size, _ in all_of) <= STEPS)
+    assert sum(size for size, _ in found) <= STEPS and sum(value for _, value in found) == best

@@ -32,7 +32,7 @@ def test_a_message_brings_the_conversation_back_that_it_is_near(llama, tenant):
     say(tenant, "work", FOLDER)
     say(tenant, "trip", TRAIN)
     memory = LongTerm(llama, tenant)
-    assert [segment.address for segment in memory.catch_up("now")] == ["trip/1-2", "work/1-2"]
+    assert [segment.address for segment in memory.catch_up("now")] == ["work/1-2", "trip/1-2"]
     assert memory.catch_up("now") == [] and memory.catch_up("work") == []
     assert found(memory, "In which folder do I keep the notes of an interview?")[-1] == "work"
     assert "work" not in found(memory, "When does my train to Lisbon leave?")
@@ -122,8 +122,8 @@ def test_catching_up_takes_the_sessions_used_last_and_not_all_at_once(llama, ten
     for number in range(6):
         say(tenant, f"s{number}", FOLDER)
     memory = LongTerm(llama, tenant)
-    assert [segment.session for segment in memory.catch_up("now", most=2)] == ["s5", "s4"]
-    assert [segment.session for segment in memory.catch_up("now")] == ["s3", "s2", "s1", "s0"]
+    assert [segment.session for segment in memory.catch_up("now", most=2)] == ["s4", "s5"]
+    assert [segment.session for segment in memory.catch_up("now")] == ["s0", "s1", "s2", "s3"]
 
 
 @pytest.mark.parametrize("name", ["int8", "int4", "snapkv:0.5+int4"])
@@ -143,3 +143,43 @@ def test_segments_lie_in_the_store_as_small_as_the_codec_makes_them(llama, tenan
         for kind in ("keys", "values"):
             near, far = layer.tensors[kind], other.tensors[kind]
             assert 0 < float((near - far).norm() / far.norm()) < 0.2
+
+
+RULE, CHANGE = "Headlines must have at most nine words.", "There is a change: Headlines must have at most twelve words."
+TALK = "We spoke of the weather over the harbour for a long while, and of ducks."
+
+
+def notes_for(long_term: LongTerm, text: str) -> list[str]:
+    """The notes that come back where there is room for little else."""
+    room = long_term.bytes_of("x" * 180)
+    return [each.text.split("\n", 1)[1] for each in long_term.find(text, "now", (), room) if each.form == "notes"]
+
+
+def test_without_room_for_what_was_said_come_its_rules(llama, tenant):
+    say(tenant, "work", f"{TALK} {RULE} {TALK}")
+    memory = LongTerm(llama, tenant)
+    memory.catch_up("now")
+    [whole] = memory.find("The headlines?", "now", (), ROOM)
+    assert whole.form == "whole" and RULE in whole.text
+    [notes] = memory.find("The headlines?", "now", (), whole.nbytes - 1)
+    assert notes.form == "notes" and notes.text.splitlines()[1:] == [f"- {RULE}"] and notes.trust == ("user",)
+    assert memory.find("The headlines?", "now", (), ROOM, {notes.text}) == [whole]
+
+
+def test_a_later_session_changes_what_an_earlier_one_laid_down_and_forgetting_it_undoes_that(llama, tenant):
+    say(tenant, "one", f"{TALK} {RULE} {TALK}")
+    say(tenant, "two", f"{TALK} {CHANGE} {TALK}")
+    memory = LongTerm(llama, tenant)
+    memory.catch_up("now")
+    assert notes_for(memory, "Headlines?") == notes_for(LongTerm(llama, tenant), "Headlines?") == [f"- {CHANGE}"]
+    tenant.forget_session("two")
+    assert notes_for(LongTerm(llama, tenant), "Headlines?") == [f"- {RULE}"]
+
+
+def test_an_earlier_session_that_is_noted_late_changes_nothing(llama, tenant):
+    say(tenant, "one", CHANGE)
+    say(tenant, "two", RULE)
+    memory = LongTerm(llama, tenant)
+    memory.remember("two", finished=True)
+    memory.remember("one", finished=True)
+    assert {segment.session: segment.notes.over for segment in tenant.noted()} == {"one": (), "two": ()}

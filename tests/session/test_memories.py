@@ -210,3 +210,29 @@ def test_a_cache_whose_keys_have_biases_takes_memories_in(llama, tenant):
     with Session(llama, tenant, "today") as session:
         assert "key_bias" in llama.capture(session.fork()).layers[0].tensors
         assert session.turn(QUESTION, max_new_tokens=4).spliced_tokens > 0
+
+
+RULE = "Headlines must have at most nine words."
+TALK = "We spoke of the weather over the harbour for a long while, and of ducks. " * 12
+
+
+def test_rules_come_back_as_notes_where_the_conversation_has_no_room_and_go_with_it(llama, tenant, store_folder):
+    say(llama, tenant, "tuesday", f"{TALK} {RULE}", context_budget="64 MiB")
+    with Session(llama, tenant, "today", context_budget=llama.profile.at(3000)) as session:
+        reply = session.turn("Which headlines?", max_new_tokens=4)
+        [back] = recalled(reply)
+        assert (back["form"], back["how"], reply.spliced_tokens) == ("notes", "text", 0)
+        assert [item.text.splitlines()[1:] for item in session.context if item.kind == "memory"] == [[f"- {RULE}"]]
+        assert holds_its_text(session)
+        items = session.context
+    with Session(llama, tenant, "today") as session:
+        assert session.opened.how == "restored" and session.context == items
+    tenant.export_session("today", store_folder.parent / "today.memkv")
+    with MemoryStore.open(store_folder.parent / "other") as other:
+        other.tenant("bob").import_session(store_folder.parent / "today.memkv")
+        with Session(llama, other.tenant("bob"), "today") as session:
+            assert any(RULE in item.text for item in session.context)
+    tenant.forget_memory("tuesday", 1)
+    assert RULE.encode() not in b"".join(path.read_bytes() for path in store_folder.rglob("*") if path.is_file())
+    with Session(llama, tenant, "today") as session:
+        assert not any(item.kind == "memory" for item in session.context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memkv.errors import DamagedBlob, NotFound, QuotaExceeded
-from memkv.store import MemoryStore, TenantStore
+from memkv.store import MemoryStore, Notes, TenantStore
 from memkv.store.blob_source import whole
 
 MADE_FOR = {"weights": "w"}
@@ -40,6 +40,19 @@ def test_another_cache_takes_the_place_of_the_first_and_leaves_the_vector_if_the
     assert [vector for _, _, vector in ada.vectors("minilm")] == vectors
     assert [segment.last for segment in ada.unembedded("minilm", 16)] == [last] * (not vectors)
     assert len(store._backend.blobs.stored()) == 1 and store.verify() == []
+
+
+def test_notes_stay_with_the_messages_and_lie_in_the_digest(store, ada, helpers):
+    remember(ada, helpers)
+    assert ada.noted() == []
+    notes = Notes(("hello always", "second"), (("other", 1, 2, 0),))
+    ada.keep_segment("s", 1, 2, 2, [b"newer"], MADE_FOR, notes)
+    ada.keep_segment("s", 1, 2, 2, [b"newest"], MADE_FOR)
+    assert [segment.notes for segment in ada.noted()] == [notes] == [ada.segment("s", 1).notes]
+    assert store.verify() == []
+    with store._backend.index.transaction():
+        store._backend.index.file.write("UPDATE segments SET notes = '[[\"hello never\"], []]'")
+    assert [problem.kind for problem in store.verify()] == ["segment"]
 
 
 @pytest.mark.parametrize(("n", "left"), [(1, 0), (2, 0), (3, 1)])
