@@ -53,8 +53,9 @@ def system(name: str) -> System:
     """The system of that name.
 
     One of `SYSTEMS`; a retrieval with another chunk size (`dense 32`); recall of spliced caches (`recall kv 8`, `recall
-    kv 8+int4`), without notes (`recall whole`, `recall whole kv 8`); a trained policy (`trained`, `pinned+trained`, `trained+recall`, or with the folder of your own adapter
-    `trained:FOLDER`); a stored cache (`exact restore`, `int4`, `snapkv+int4` ...).
+    kv 8+int4`) and without notes (`recall whole`, `recall whole kv 8`); a trained policy (`trained`, `pinned+trained`,
+    `trained+recall`, or with the folder of your own adapter `trained:FOLDER`); a stored cache (`exact restore`, `int4`,
+    `snapkv+int4` ...).
 
     Raises:
         ConfigError: there is none; the known ones are named.

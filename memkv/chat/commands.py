@@ -113,7 +113,8 @@ def show_recalled(session: Session) -> None:
             when = f"{datetime.fromtimestamp(said[0].created):%Y-%m-%d %H:%M}" if said else "this session"
             size = format_bytes(data["bytes"]) if "bytes" in data else ""
             others = [voice for voice in data.get("trust", ()) if voice not in ("user", "assistant")]
-            how = ", ".join([data.get("how", "text"), *others])  # who else speaks there: quoted, tool
+            came = "notes" if data.get("form") == "notes" else data.get("how", "text")
+            how = ", ".join([came, *others])  # who else speaks there: quoted, tool
             table.add_row(str(data["memory"]), Text(origin(data)), when, f"{data['score']:.0%}", size, how)
             reasons.setdefault(data.get("why", ""), str(data["memory"]))
     out().print(table if table.row_count else "Nothing was brought back for it.")
