@@ -87,7 +87,9 @@ class Goal:
         """As it stands in the table."""
         if self.short is None:
             return self.found.reason
-        return "reached" if self.short < 0 or (self.short == 0 and not self.whole) else f"short by {self.short:.1%}"
+        equal_will_do = self.most or not self.whole  # an interval that is to lie above 0 may not touch it
+        reached = self.short < 0 or (self.short == 0 and equal_will_do)
+        return "reached" if reached else f"short by {self.short:.1%}"
 
 
 @dataclass(frozen=True)

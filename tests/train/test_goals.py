@@ -93,6 +93,8 @@ def test_a_difference_that_has_to_exclude_zero_does_so_with_its_whole_interval()
     assert Goal("ahead", 0.25, 0.0, barely).verdict == "reached"
     assert Goal("ahead", 0.25, 0.0, barely, whole=True).verdict == "short by 0.0%"
     assert Goal("ahead", 0.25, 0.0, Estimate(0.1, 0.01, 0.2), whole=True).verdict == "reached"
+    none = Estimate(0.0, 0.0, 0.0)
+    assert Goal("more false claims", 0.25, 0.0, none, most=True, whole=True).verdict == "reached"
     assert Goal("ahead", 0.25, 0.0, Estimate(None, reason="no rows")).verdict == "no rows"
 
 
