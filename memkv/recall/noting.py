@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from memkv.compaction import CompactionStrategy, TrainedSummary
 from memkv.compaction.matching import ALIKE, COPIED, likeness, meant, replaced, stems_of, takes_back
@@ -31,7 +32,8 @@ def noted(
 
     Args:
         model: of the session.
-        strategy: of the session. A trained policy writes the notes; with any other, what is worded as a rule is noted.
+        strategy: of the session. A trained policy writes the notes, with the registry beside it if it has one; with any
+            other strategy what is worded as a rule is noted.
         said: the user's messages.
         before: notes of earlier stretches that it may change (`related`).
 
@@ -39,20 +41,21 @@ def noted(
         ModelUnavailable: the policy's adapter is gone, or belongs to another model.
     """
     held: Held = list(before.items())
-    trained = isinstance(strategy, TrainedSummary)
-    if isinstance(strategy, TrainedSummary):
-        held = by_policy(model, strategy, said, held)
-    if not trained or strategy.name.startswith("pinned"):
-        held = by_wording(said, held, takes=not trained)
+    if isinstance(strategy, TrainedSummary) and strategy.adapter is not None:
+        held = by_policy(model, strategy.adapter, said, held)
+        if strategy.pin_rules:
+            held = by_wording(said, held, takes=False)
+    else:
+        held = by_wording(said, held, takes=True)
     left = {place for place, _ in held}
     return Notes(
         tuple(text for place, text in held if place is None), tuple(place for place in before if place not in left)
     )
 
 
-def by_policy(model: HybridModel, strategy: TrainedSummary, said: Sequence[str], held: Held) -> Held:
+def by_policy(model: HybridModel, adapter: Path, said: Sequence[str], held: Held) -> Held:
     """The notes after what the policy makes of the messages, window by window."""
-    policy = loaded(model, strategy.adapter)
+    policy = loaded(model, adapter)
     for window in windows([Message(role="user", content=text) for text in said], WINDOW, model.chat.count):
         texts, new = [text for _, text in held], [piece.text for piece in window]
         answer, sure = write(model, policy, texts, new, MOST_ROOM)

@@ -153,13 +153,15 @@ class LongTerm:
         """What a stretch lays down; it can change what was said before it, whenever that became a segment."""
         own = [message.text for message in said if message.role == "user"]
         near = related(self._notes, own, self.model.chat.count)
-        before = {place: note for place, note in near.items() if self._said_on(place) <= said[0].created}
+        before = {place: note for place, note in near.items() if self._said_by(place, said[0].created)}
         return noted(self.model, self.strategy, own, before)
 
-    def _said_on(self, place: NotePlace) -> float:
-        """When the stretch of a note was said, in seconds since 1970."""
-        session, first, _, _ = place
-        return self.tenant.memory(session, first).created
+    def _said_by(self, place: NotePlace, moment: float) -> bool:
+        """Whether the stretch of a note was said before `moment` (seconds since 1970), and is still there."""
+        session, first, last, _ = place
+        segment = self.tenant.segment(session, first)
+        there = segment is not None and segment.last == last
+        return there and all(message.created <= moment for message in self.tenant.stretch(session, first, first))
 
     def _read(self, splicer: Splicer, said: Sequence[Memory]) -> CacheSnapshot:
         """The cache of a stretch that is read alone, as it is stored.
@@ -224,9 +226,8 @@ class LongTerm:
             if stored is None or (stored.session == session and in_context(stored, present)):
                 continue
             messages = self.tenant.stretch(stored.session, stored.first, stored.last)
-            forms = {
-                form: one for form, one in self._forms(stored, messages, each.cosine).items() if one.text not in back
-            }
+            every = self._forms(stored, messages, each.cosine, session)
+            forms = {form: one for form, one in every.items() if one.text not in back}
             if not messages or "whole" not in forms:  # forgotten by another process this moment, or here
                 continue
             near.append(each)
@@ -249,11 +250,13 @@ class LongTerm:
         chosen = choose(candidates, [each.vector_D for each in near], budget)
         return [found[each.address][form] for each, form in chosen]
 
-    def _forms(self, stored: StoredSegment, messages: Sequence[Memory], cosine: float) -> dict[Form, Found]:
-        """The forms in which a segment can come back."""
+    def _forms(
+        self, stored: StoredSegment, messages: Sequence[Memory], cosine: float, session: str
+    ) -> dict[Form, Found]:
+        """The forms in which a segment can come back; of the session itself whole only, as it has notes of its own."""
         in_force = [text for place, text in places_of(stored) if place in self._notes]
         texts: dict[Form, str] = {"whole": as_text(messages)}
-        if in_force and messages:
+        if in_force and messages and stored.session != session:
             texts["notes"] = as_notes(messages[0].created, in_force)
         score, voices = round(cosine, 4), trust(messages)
         return {
