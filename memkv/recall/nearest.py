@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from memkv.errors import InvalidInput
 
 Address = tuple[str, int]  # session, number
+EXACT = 50_000  # vectors up to which all are looked at
+LISTS, LOOKED_INTO = 128, 16
+LEARNED_FROM, ROUNDS = 64, 4  # vectors a list, and rounds of k-means
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,10 @@ class Near:
 
 
 class Nearest:
-    """Vectors of length 1 under the addresses of memories, one or more each, searched without approximation.
+    """Vectors of length 1 under the addresses of memories, one or more each.
 
-    A hundred thousand of 384 dimensions are 147 MiB, which one pass over them reads in milliseconds: an approximate
-    index would have to be built or kept on disk for that (`make bench` has the figures).
+    Up to EXACT vectors each is looked at. Of more, those in the lists nearest to the question are: the index (IVF) is
+    made anew at every start, which is why there are few lists (`make bench` has time and recall).
 
     Args:
         dimensions: of a vector.
@@ -36,7 +39,7 @@ class Nearest:
     """
 
     def __init__(self, dimensions: int, bonus: float = 0.0) -> None:
-        self._index = faiss.IndexFlatIP(dimensions + 1)
+        self._index: faiss.Index = faiss.IndexFlatIP(dimensions + 1)
         self._bonus = bonus
         self._addresses: list[Address] = []
 
@@ -56,6 +59,8 @@ class Nearest:
         found = cls(dimensions, bonus)
         rows = list(stored)
         vectors_ND = as_vectors([vectors for _, _, vectors in rows], dimensions)
+        if len(vectors_ND) > EXACT:
+            found._index = in_lists(vectors_ND)
         each = 4 * dimensions
         found.add(
             [(session, n) for session, n, vectors in rows for _ in range(len(vectors) // each)], vectors_ND, preferred
@@ -86,11 +91,23 @@ class Nearest:
             scores, numbers = self._index.search(asked_1D, count)
             found: dict[Address, Near] = {}
             for _, number in sorted(zip(-scores[0], numbers[0], strict=True)):
-                if self._addresses[number] not in found:
+                if number >= 0 and self._addresses[number] not in found:  # -1 where the lists hold no more
                     vector = np.asarray(self._index.reconstruct(int(number)))[:-1]
                     found[self._addresses[number]] = Near(self._addresses[number], float(vector @ vector_D), vector)
             if len(found) >= k or count == len(self):
                 return list(found.values())[:k]
+
+
+def in_lists(vectors_ND: NDArray[np.float32]) -> faiss.IndexIVFFlat:
+    """An empty index of LISTS lists, for vectors like these with a dimension more."""
+    some_ND = vectors_ND[:: -(-len(vectors_ND) // (LEARNED_FROM * LISTS))]
+    index = faiss.IndexIVFFlat(
+        faiss.IndexFlatIP(vectors_ND.shape[1] + 1), vectors_ND.shape[1] + 1, LISTS, faiss.METRIC_INNER_PRODUCT
+    )
+    index.cp.niter, index.cp.min_points_per_centroid, index.nprobe = ROUNDS, 1, LOOKED_INTO
+    index.train(np.hstack([some_ND, np.zeros((len(some_ND), 1), np.float32)]))
+    index.make_direct_map()  # to give a vector back by its number
+    return index
 
 
 def as_vectors(stored: Sequence[bytes], dimensions: int) -> NDArray[np.float32]:

@@ -54,6 +54,24 @@ def test_what_is_preferred_comes_before_what_is_a_little_nearer():
     assert first.address == ("s", 2) and np.isclose(first.cosine, 0.7), "the bonus is no part of the cosine"
 
 
+def test_many_vectors_lie_in_lists_and_are_found_all_the_same(monkeypatch):
+    monkeypatch.setattr("memkv.recall.nearest.EXACT", 1000)
+    vectors = np.repeat(units(100), 40, axis=0) + 0.1 * RNG.normal(size=(4000, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    stored = [("s", n, as_bytes(vectors[2 * n : 2 * n + 2])) for n in range(2000)]
+    index = Nearest.of(8, stored, {("s", 7)}, bonus=0.15)
+    right = []
+    for asked in vectors[::100]:
+        cosines = (vectors @ asked).reshape(-1, 2).max(axis=1)
+        cosines[7] += 0.15
+        near = index.search(asked, 8)
+        right.append(len({each.address[1] for each in near} & set(np.argsort(-cosines)[:8].tolist())) / 8)
+    assert np.mean(right) > 0.9
+    index.add([("new", 1)], vectors[:1])
+    assert ("new", 1) in {each.address for each in index.search(vectors[0], 3)}
+    assert len({each.address for each in index.search(vectors[0], 5000)}) > 100, "as many as the lists hold"
+
+
 def test_vectors_of_another_model_are_refused():
     with pytest.raises(InvalidInput, match="8 dimensions"):
         Nearest.of(8, [("s", 1, b"1234")])
