@@ -81,11 +81,13 @@ class SqliteIndex:
             (tenant_id,),
         )
         made = self.file.row(
-            f"SELECT total(g.blob_length), total(length(g.vector)) {SEGMENTS} WHERE s.tenant = ?", (tenant_id,)
+            "SELECT total(g.blob_length), total(length(g.vector)), total(octet_length(g.notes))"
+            f" {SEGMENTS} WHERE s.tenant = ?",
+            (tenant_id,),
         )
         text, records, tokens, blobs = (int(count) for count in row or (0, 0, 0, 0))
-        caches, vectors = (int(count) for count in made or (0, 0))
-        return Usage(text, records, tokens, blobs + caches, vectors)
+        caches, vectors, notes = (int(count) for count in made or (0, 0, 0))
+        return Usage(text + notes, records, tokens, blobs + caches, vectors)
 
     def sessions(self, tenant_id: str) -> list[SessionInfo]:
         """See `Index`."""

@@ -46,7 +46,9 @@ def test_notes_stay_with_the_messages_and_lie_in_the_digest(store, ada, helpers)
     remember(ada, helpers)
     assert ada.noted() == []
     notes = Notes(("hello always", "second"), (("other", 1, 2, 0),))
+    before = ada.usage().text
     ada.keep_segment("s", 1, 2, 2, [b"newer"], MADE_FOR, notes)
+    assert ada.usage().text > before + len("hello always" + "second")
     ada.keep_segment("s", 1, 2, 2, [b"newest"], MADE_FOR)
     assert [segment.notes for segment in ada.noted()] == [notes] == [ada.segment("s", 1).notes]
     assert store.verify() == []
