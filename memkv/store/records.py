@@ -177,7 +177,7 @@ class SessionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Bytes a tenant uses: memory texts and notes, JSON records (events, data of memories), token ids, KV blobs, vectors."""
+    """Bytes a tenant uses: memory texts and notes, JSON records (events and data), token ids, KV blobs, vectors."""
 
     text: int
     records: int
