@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tiny_chat import tiny_chat
 
 from memkv import HybridModel
@@ -56,12 +57,13 @@ def test_of_many_notes_those_are_read_with_it_that_share_rare_words() -> None:
 
 @pytest.mark.slow
 def test_the_policy_notes_what_is_not_worded_as_a_rule_and_changes_it() -> None:
-    model = HybridModel.from_pretrained()
-    first = noted(model, strategy("trained"), ["Thanks! Interview notes are kept in the red folder."], {})
+    model = HybridModel.from_pretrained(dtype=torch.float32)
+    said = "Thanks for the draft. By the way: Interview notes are kept in the red folder."
+    first = noted(model, strategy("trained"), [said], {})
     assert first == Notes(("Interview notes are kept in the red folder.",))
     change = "There is a change: Interview notes are kept in the white folder."
     second = noted(model, strategy("trained"), [change], {PLACE: first.kept[0]})
-    assert second.over == (PLACE,) and len(second.kept) == 1 and "white" in second.kept[0]
+    assert second == Notes(("Interview notes are kept in the white folder.",), (PLACE,))
 
 
 def test_a_policy_of_another_model_is_refused_by_name() -> None:
