@@ -26,6 +26,7 @@ from eval.scenarios import Meeting
 from memkv import HybridModel, MemoryStore, Session
 from memkv.compaction import Pinned
 from memkv.recall.noting import noted
+from memkv.recall.stretch import of_user
 from memkv.session.long_term import stretches
 from memkv.store import NewMemory, TenantStore
 
@@ -98,7 +99,7 @@ def fill(model: HybridModel, tenant: TenantStore, count: int) -> None:
         said = [NewMemory(turn.text, role=turn.role) for turn in meeting.turns]
         tenant.commit(name, record.head, memories=said, context=(), tokens=b"")
         for first, last in stretches(tenant.memories(name), (), model.chat.count, finished=True):
-            own = [message.text for message in tenant.stretch(name, first, last) if message.role == "user"]
+            own = of_user(tenant.stretch(name, first, last))
             notes = noted(model, Pinned(), own, {})  # by the wording alone: the policy would take an hour for them all
             tenant.keep_segment(name, first, last, last - first + 1, None, None, notes)
 

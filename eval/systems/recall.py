@@ -22,7 +22,7 @@ from memkv.recall.choosing import STANDING, Candidate, choose
 from memkv.recall.embedding import DIMENSIONS, embed
 from memkv.recall.nearest import Nearest
 from memkv.recall.noting import noted, related
-from memkv.recall.stretch import searched, segment_tokens
+from memkv.recall.stretch import of_user, searched, segment_tokens
 from memkv.session.long_term import NEAR, stretches
 from memkv.splice import Splicer
 from memkv.store import Memory as Stored
@@ -82,12 +82,10 @@ class Recall:
         model, chat = case.model, case.model.chat
         lead = [Message(role="system", content=MEMORIES)]
         found = case.once(noted_stretches if self.noting else bare_stretches)
-        places, texts = zip(
-            *((n, text) for n, each in enumerate(found) for text in searched(each.messages)), strict=True
-        )
-        vectors_ND = embed(texts)
+        texts = [(("", n), text) for n, each in enumerate(found) for text in searched(each.messages)]
+        vectors_ND = embed([text for _, text in texts])
         nearest = Nearest(DIMENSIONS, STANDING)
-        nearest.add([("", n) for n in places], vectors_ND, {("", n) for n, each in enumerate(found) if each.notes})
+        nearest.add([place for place, _ in texts], vectors_ND, {("", n) for n, each in enumerate(found) if each.notes})
         asked_on = seconds(case.scenario.asked_on)
         most = None if limits.active is None else limits.active - bytes_of(model, lead)
         own = model.profile.at(0)
@@ -163,7 +161,7 @@ def noted_stretches(case: Case) -> list[Stretch]:
     strategy = strategy_by_name(default_strategy(model))
     held: dict[NotePlace, str] = {}
     for number, stretch in enumerate(found):
-        said = [message.text for message in stretch.messages if message.role == "user"]
+        said = of_user(stretch.messages)
         new = noted(model, strategy, said, related(held, said, model.chat.count))
         held = {place: text for place, text in held.items() if place not in new.over}
         held |= {("", number, number, index): text for index, text in enumerate(new.kept)}

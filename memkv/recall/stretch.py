@@ -25,10 +25,14 @@ def searched(said: Sequence[Memory]) -> list[str]:
 
     A message is found as such, whatever else was said around it, and a model for embeddings reads so many words only.
     """
-    asked = [message.text for message in said if message.role == "user" and message.text.strip()]
-    words = [text.split() for text in asked]
+    words = [text.split() for text in of_user(said)]
     parts = [" ".join(each[at : at + LONGEST]) for each in words for at in range(0, len(each), LONGEST)]
     return [as_text(said), *parts]
+
+
+def of_user(said: Sequence[Memory]) -> list[str]:
+    """What the user said of a stretch."""
+    return [message.text for message in said if message.role == "user"]
 
 
 def trust(said: Sequence[Memory]) -> tuple[str, ...]:

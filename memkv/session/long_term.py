@@ -25,7 +25,7 @@ from memkv.recall.choosing import STANDING, Candidate, Form, choose
 from memkv.recall.embedding import DIMENSIONS, NAME, embed
 from memkv.recall.nearest import Address, Nearest, as_bytes
 from memkv.recall.noting import noted, related
-from memkv.recall.stretch import searched, segment_tokens, trust
+from memkv.recall.stretch import of_user, searched, segment_tokens, trust
 from memkv.session.at_rest import at_rest, quantizing
 from memkv.snapshot import CacheSnapshot
 from memkv.snapshot_file import read_snapshot, to_buffers
@@ -151,7 +151,7 @@ class LongTerm:
 
     def _noted(self, said: Sequence[Memory]) -> Notes:
         """What a stretch lays down; it can change what was said before it, whenever that became a segment."""
-        own = [message.text for message in said if message.role == "user"]
+        own = of_user(said)
         near = related(self._notes, own, self.model.chat.count)
         before = {place: note for place, note in near.items() if self._said_by(place, said[0].created)}
         return noted(self.model, self.strategy, own, before)
@@ -188,17 +188,12 @@ class LongTerm:
         Segments of which nothing is left are passed by: they were forgotten this moment.
         """
         said = [self.tenant.stretch(segment.session, segment.first, segment.last) for segment in segments]
-        texts = [
-            ((each.session, each.first), text)
-            for each, messages in zip(segments, said, strict=True)
-            if messages
-            for text in searched(messages)
-        ]
-        addresses = [address for address, _ in texts]
-        vectors_ND = embed([text for _, text in texts])
-        starts = [place for place, address in enumerate(addresses) if place == 0 or addresses[place - 1] != address]
-        ends = [*starts[1:], len(addresses)]
-        rows = [(*addresses[a], as_bytes(vectors_ND[a:b])) for a, b in zip(starts, ends, strict=False)]
+        found = {(each.session, each.first): searched(text) for each, text in zip(segments, said, strict=True) if text}
+        addresses = [address for address, texts in found.items() for _ in texts]
+        vectors_ND = embed([text for texts in found.values() for text in texts])
+        ends = np.cumsum([len(texts) for texts in found.values()])[:-1]
+        parts = np.split(vectors_ND, ends.astype(int))
+        rows = [(*address, as_bytes(part)) for address, part in zip(found, parts, strict=False)]  # none of none
         with suppress(QuotaExceeded, StorageFull, NotFound):  # they are derived: whoever comes next makes them again
             self.tenant.keep_vectors(NAME, rows)
         return addresses, vectors_ND
