@@ -168,7 +168,7 @@ def overlooked(
     spoken: Sequence[Sequence[str]], edits: Mapping[int, Edit], left: Mapping[int | None, str]
 ) -> list[Edit]:
     """Notes of before that a message takes back in so many words, and under which the policy took out none."""
-    taken = {edit.under for edit in edits.values() if edit.kind != "add"}
+    taken = {edit.under for edit in edits.values() if edit.number is not None}
     found: dict[int | None, Edit] = {}
     for under, message in enumerate(spoken):
         if under in taken:

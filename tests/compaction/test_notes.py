@@ -134,6 +134,11 @@ def test_an_edit_may_be_of_a_note_that_the_same_answer_added(answer, left):
     [
         ("A", ["We drop the rule about the red folder for notes, nothing takes its place."], [NOTES[0], NOTES[2]]),
         ("A\n- the red folder", ["The rule about the red folder for notes is off."], [NOTES[0], NOTES[2]]),
+        (
+            "A\n~ Ada waters the ferns.",  # a change of no note takes out none
+            ["The rule about the red folder for notes is off. Ada waters the ferns."],
+            [NOTES[0], NOTES[2], "Ada waters the ferns."],
+        ),
         ("A", ["Did you forget the rule about the red folder for notes?"], list(NOTES)),
         ("A", ["We drop the rule about parking."], list(NOTES)),
         ("A\n+ Bills go to Ada.\nB", ["Bills go to Ada.", "The rule that bills go to Ada is over."], list(NOTES)),
