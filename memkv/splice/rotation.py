@@ -24,7 +24,7 @@ SLOTS = ("keys", "values")  # a latent layer keeps its rotary part among the val
 TOKENS = 24
 AS_TEXT = "Memories are brought back as text with this model."
 FAR = 997  # positions between the two readings, where the model has as many
-# Of the largest number in a slot. Angles at position 997 are right to 6e-5 in the models' own fp32.
+# Of the size of a slot's entries. Angles at position 997 are right to 6e-5 in the models' own fp32.
 TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3}
 
 
@@ -122,5 +122,5 @@ def rotations(model: HybridModel) -> list[Rotation]:
 
 
 def error(one: Tensor, other: Tensor) -> float:
-    """Largest difference as a share of the largest number."""
-    return float((one.float() - other.float()).abs().max() / other.float().abs().max().clamp_min(1e-12))
+    """Size of the difference as a share of the size: in bf16 a single number can be off by 6% of the largest."""
+    return float((one.float() - other.float()).norm() / other.float().norm().clamp_min(1e-12))
