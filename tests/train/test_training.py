@@ -45,7 +45,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if "+ " in answer
     ]
     optimizer = torch.optim.Adam(hf.parameters(), lr=1e-2)
-    for step in range(200):
+    for step in range(300):
         ids = torch.tensor([chat.encode(texts[step % len(texts)])])
         hf(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
@@ -110,7 +110,7 @@ def test_it_is_told_where_a_policy_goes_another_way_than_the_oracle(base, traine
     found = agreement(config(base), Compared(trained[1], episodes=2))
     assert found[END].all > 2 and found[COPIED].all > found[END].all
     assert all(0 <= tally.same <= tally.all for tally in found.values())
-    assert found["a letter"].same > 0.3 * found["a letter"].all, "letters are what a tiny model has learned"
+    assert found["a letter"].same > 0.5 * found["a letter"].all, "letters are what a tiny model has learned"
 
 
 def test_a_base_in_fp32_is_not_trained_in_mixed_precision(base):
