@@ -11,19 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tyro
 from rich.console import Console
 
+from eval.figures.goals import Goal, Run, ahead, as_table, mean, read_run, share
 from eval.figures.knowing import knowing
-from eval.figures.probe_table import Answered, Asked, Kept, System, Table, screen, table
-from eval.figures.statistics import Estimate, Floats, compare, means, ratios
-from eval.figures.tallies import Scores, scores, texts
-from eval.page.source import unpacked
-from eval.running.row_file import ROWS, read_rows
-from eval.running.run_folder import SCENARIOS
-from eval.running.screen import SCREEN
-from eval.scenarios import read_scenarios
+from eval.figures.probe_table import Asked, System
+from eval.figures.statistics import Estimate, ratios
 from eval.scorers import is_claimed
 from memkv.errors import ConfigError, MemkvError
 
@@ -57,102 +51,14 @@ class Options:
     reinforced: str = "trained:train/reinforced"
 
 
-@dataclass(frozen=True)
-class Goal:
-    """One line: what was to be reached, and what was.
-
-    Attributes:
-        most: `wanted` is the most that is allowed; else it is the least.
-        whole: the interval has to keep to it too.
-    """
-
-    name: str
-    budget: float
-    wanted: float
-    found: Estimate
-    most: bool = False
-    whole: bool = False
-
-    @property
-    def short(self) -> float | None:
-        """By how much it is missed; below 0 by how much it is passed. None where there is no figure."""
-        end = self.found.high if self.most else self.found.low
-        counts = end if self.whole else self.found.value
-        if counts is None:
-            return None
-        return counts - self.wanted if self.most else self.wanted - counts
-
-    @property
-    def verdict(self) -> str:
-        """As it stands in the table."""
-        if self.short is None:
-            return self.found.reason
-        equal_will_do = self.most or not self.whole  # an interval that is to lie above 0 may not touch it
-        reached = self.short < 0 or (self.short == 0 and equal_will_do)
-        return "reached" if reached else f"short by {self.short:.1%}"
-
-
-@dataclass(frozen=True)
-class Run:
-    """An evaluation's rows, of the conversations with ROUNDS compactions.
-
-    Attributes:
-        asked: the questions on binding rules that nothing gives away, and `right` which system answers them rightly.
-        binding: rules in force, and `says` which text says them rightly.
-        others: rules said that are not in force, or never said, and `claims` which text says them all the same.
-        discarded: questions that are given away.
-    """
-
-    data: Table
-    asked: list[Asked]
-    right: Scores
-    binding: list[Kept]
-    says: Scores
-    others: list[Kept]
-    claims: Scores
-    discarded: frozenset[tuple[str, str]]
-
-    def has(self, system: System) -> bool:
-        """Whether there are rows of it."""
-        return system in self.right.index
-
-    def answers(self, system: System) -> list[Answered]:
-        """Of one system."""
-        return [answer for answer in self.data.answers if answer.system == system]
-
-    def rules(self, system: System) -> list[Kept]:
-        """What one system's texts say."""
-        return [rule for rule in self.data.rules if rule.system == system]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Judge, and print the table."""
     options = tyro.cli(Options, prog="python -m train.goals", description=__doc__, args=arguments)
     try:
-        print(as_table(goals(read_run(options.run), options.policy, options.warm, options.reinforced)))
+        print(as_table(goals(read_run(options.run, ROUNDS), options.policy, options.warm, options.reinforced)))
     except MemkvError as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
         sys.exit(1)
-
-
-def read_run(folder: Path) -> Run:
-    """The rows of a folder.
-
-    Raises:
-        ConfigError: a file is missing or damaged.
-        InvalidInput: rows and scenarios do not belong together.
-    """
-    with unpacked(folder / ROWS) as rows_file, unpacked(folder / SCENARIOS) as scenarios_file:
-        scenarios = [scenario for scenario in read_scenarios(scenarios_file) if len(scenario.rounds) in ROUNDS]
-        known = {scenario.id for scenario in scenarios}
-        data = table([row for row in read_rows(rows_file) if row.scenario in known], scenarios)
-    discarded = screen(data.answers).discarded
-    systems = list(dict.fromkeys(rule.system for rule in data.rules if rule.system[0] != SCREEN))
-    asked = [each for each in data.asked if each.survival and each.key not in discarded]
-    right = scores(systems, asked, ((answer.system, answer.asked.key, answer.right) for answer in data.answers))
-    binding, says = texts(systems, data.rules, True)
-    others, claims = texts(systems, data.rules, False)
-    return Run(data, asked, right, binding, says, others, claims, discarded)
 
 
 def goals(run: Run, policy: str, warm: str, reinforced: str) -> list[Goal]:
@@ -278,40 +184,6 @@ def over_rounds(run: Run, ours: System) -> Estimate:
     if first is None or last is None or not first:
         return Estimate(None, reason="no conversations of both kinds")
     return Estimate(last / first)
-
-
-def mean(found: Scores, system: System) -> Estimate:
-    """Of one system."""
-    return means(found.of(system)[None], found.groups)[0]
-
-
-def ahead(found: Scores, ours: System, other: System) -> Estimate:
-    """Ours less the other's, paired."""
-    first: Floats = found.of(ours)[None]
-    return compare(first, found.of(other)[None], found.groups)[0].difference
-
-
-def share(flags: Sequence[bool]) -> Estimate:
-    """Of all, those that are marked."""
-    return Estimate(float(np.mean(flags)), n=len(flags)) if flags else Estimate(None, reason="none was there")
-
-
-def as_table(found: Sequence[Goal]) -> str:
-    """Markdown, one line a goal."""
-    lines = ["| at | | goal | measured | |", "| --- | --- | ---: | ---: | --- |"]
-    for goal in found:
-        sign = "≤" if goal.most else ">" if goal.whole else "≥"
-        wanted = f"{sign} {goal.wanted:.0%}"
-        lines.append(f"| {goal.budget:g} | {goal.name} | {wanted} | {measured(goal.found)} | {goal.verdict} |")
-    return "\n".join(lines)
-
-
-def measured(found: Estimate) -> str:
-    """A figure with its interval, where it has one."""
-    if found.value is None:
-        return ""
-    within = "" if found.low is None or found.high is None else f" [{found.low:.0%}, {found.high:.0%}]"
-    return f"{found.value:.1%}{within}"
 
 
 if __name__ == "__main__":

@@ -240,6 +240,8 @@ def meter(session: Session, reply: Reply) -> None:
         elif event.kind == "recalled":
             text = f"brought back from {origin(event.data)} (score {event.data['score']:.0%})"
             console.print(f"{text}, /why {event.data['memory']} tells more", style="yellow", markup=False)
+        elif event.kind == "memories_left":
+            console.print(too_large(event.data), style="yellow", markup=False)
         elif event.kind == "memories_failed":
             text = f"nothing of earlier sessions could be brought back: {event.data['error']}"
             console.print(text, style="yellow", markup=False)
@@ -257,8 +259,18 @@ def origin(data: Mapping[str, Any]) -> str:
     of = data.get("of")
     if not of:
         return f"message {data['from']}"
-    rules = "the rules of " if data.get("form") == "notes" else ""
-    return f"{rules}session {of['session']}, items {of['first']} to {of['last']}"
+    form = {"notes": "the rules of ", "part": "a part of "}.get(data.get("form", ""), "")
+    return f"{form}session {of['session']}, items {of['first']} to {of['last']}"
+
+
+def too_large(data: Mapping[str, Any]) -> str:
+    """What was near and did not come back, for people."""
+    others = f", like {data['more']} more" if data["more"] else ""
+    return (
+        f"not brought back, as it is too large: {origin(data)} (score {data['score']:.0%}){others}. It takes "
+        f"{format_bytes(data['bytes'])}, and a message may bring back {format_bytes(data['room'])}; a larger "
+        "--context-budget makes room"
+    )
 
 
 def json_loop(session: Session, sampling: Any, max_tokens: int) -> int:

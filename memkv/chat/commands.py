@@ -99,21 +99,24 @@ def show_recalled(session: Session) -> None:
     """What was brought back for the last reply: from where, how near it was, what it takes."""
     from rich.table import Table
 
-    from memkv.chat.chat_command import origin
+    from memkv.chat.chat_command import origin, too_large
 
     events = session.tenant.events(session.name)
     turns = [place for place, event in enumerate(events) if event.kind == "turn"]
     since = turns[-2] if len(turns) > 1 else 0
     table = Table("N", "from", "when", "score", "cache", "came as", box=None, pad_edge=False)
     reasons: dict[str, str] = {}  # why one came as text or was read again -> its number
+    left: list[str] = []
     for event in events[since : turns[-1]] if turns else []:
-        if event.kind == "recalled":
+        if event.kind == "memories_left":
+            left.append(too_large(event.data))
+        elif event.kind == "recalled":
             data, of = event.data, event.data.get("of")
             said = session.tenant.stretch(of["session"], of["first"], of["first"]) if of else []
             when = f"{datetime.fromtimestamp(said[0].created):%Y-%m-%d %H:%M}" if said else "this session"
             size = format_bytes(data["bytes"]) if "bytes" in data else ""
             others = [voice for voice in data.get("trust", ()) if voice not in ("user", "assistant")]
-            came = "notes" if data.get("form") == "notes" else data.get("how", "text")
+            came = data["form"] if data.get("form") in ("notes", "part") else data.get("how", "text")
             how = ", ".join([came, *others])  # who else speaks there: quoted, tool
             table.add_row(str(data["memory"]), Text(origin(data)), when, f"{data['score']:.0%}", size, how)
             reasons.setdefault(data.get("why", ""), str(data["memory"]))
@@ -121,6 +124,8 @@ def show_recalled(session: Session) -> None:
     for why, number in reasons.items():
         if why:
             out().print(f"{number}: {why}", markup=False)
+    for each in left:
+        out().print(each[:1].upper() + each[1:] + ".", markup=False)
 
 
 def compact(session: Session, strategy: str | None) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from memkv.compaction.rules import BULLET, SENTENCE_END
+from memkv.compaction.rules import BULLET, SENTENCE_END, unwrapped
 from memkv.turns import Message
 
 ENTRY = re.compile(r"(?:^|(?<=[.!?;:]\s))\(?(\d{1,2})[.)]\s+(?=[A-Z\"“'])")  # "1. Headlines ..."
@@ -42,7 +42,7 @@ def windows(turns: Sequence[Message], most: int, count: Count) -> list[list[Piec
     for index, turn in enumerate(turns):
         if turn["role"] != "user":
             continue
-        for piece in pieces(turn["content"], most, count):
+        for piece in pieces(unwrapped(turn["content"]), most, count):
             tokens = count(piece)
             if not found or held + tokens > most:
                 found.append([])
@@ -53,8 +53,8 @@ def windows(turns: Sequence[Message], most: int, count: Count) -> list[list[Piec
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences in order; a line of its own ends one too, and so does the number of an entry inside a line."""
-    entries = [entry for line in text.splitlines() for entry in entries_of(line)]
+    """Sentences in order; the end of a line ends one too (`unwrapped`), and so does an entry's number inside a line."""
+    entries = [entry for line in unwrapped(text).splitlines() for entry in entries_of(line)]
     return [each.strip() for entry in entries for each in SENTENCE_END.split(entry) if each.strip()]
 
 

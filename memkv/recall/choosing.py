@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from memkv.recall.nearest import Address
 
-Form = Literal["notes", "whole"]
+Form = Literal["notes", "part", "whole"]  # a part stands for the whole where that is too large
 
 RECENT = 0.1  # what a memory of this moment is worth more, in cosine
 HALF_LIFE = 14 * 24 * 3600.0  # seconds in which half of that is gone

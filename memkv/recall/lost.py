@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from memkv.compaction.base import content_words
+from memkv.compaction.rules import unwrapped
 
 STEM = 6  # letters by which words are compared: approve, approves, approved
 TOUCHES = 0.5  # share of the question's weight that a sentence must hold, times the probability that it was lost
@@ -49,7 +50,7 @@ def touched(question: str, gone: Sequence[Gone], room: int, count: Callable[[str
         count: tokens of a text.
     """
     asked = stems(question)
-    parts = [(each, sentence) for each in gone for sentence in SENTENCE.split(each.text) if sentence.strip()]
+    parts = [(each, sentence) for each in gone for sentence in sentences(each.text)]
     if not asked or not parts:
         return []
     seen = Counter(stem for _, sentence in parts for stem in stems(sentence))
@@ -75,6 +76,11 @@ def touched(question: str, gone: Sequence[Gone], room: int, count: Callable[[str
     return sorted(chosen, key=lambda stretch: stretch.n)  # what was said last stands nearest to the question
 
 
+def sentences(text: str) -> list[str]:
+    """Parts of a text that end in a full stop, or with their line."""
+    return [part for part in SENTENCE.split(unwrapped(text)) if part.strip()]
+
+
 def stems(text: str) -> set[str]:
     """What words are compared by."""
     return {word[:STEM] for word in content_words(text)}
@@ -82,7 +88,7 @@ def stems(text: str) -> set[str]:
 
 def around(text: str, sentence: str, most: int, count: Callable[[str], int]) -> str:
     """The sentence with the one before and the one after, as far as `most` tokens allow; empty if it does not fit."""
-    parts = [part for part in SENTENCE.split(text) if part.strip()]
+    parts = sentences(text)
     at = parts.index(sentence)
     for first, last in ((at - 1, at + 2), (at, at + 2), (at, at + 1)):
         stretch = " ".join(parts[max(0, first) : last])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from memkv.compaction import CompactionStrategy, TrainedSummary
@@ -64,17 +64,30 @@ def by_policy(model: HybridModel, adapter: Path, said: Sequence[str], held: Held
     return held
 
 
-def by_wording(said: Sequence[str], held: Held, takes: bool) -> Held:
+def changed(said: Sequence[str], kept: Sequence[str], before: Mapping[NotePlace, str]) -> list[NotePlace]:
+    """Which notes of an earlier stretch are over by the wording of what the user said later.
+
+    Args:
+        said: the later messages.
+        kept: notes of them.
+        before: notes of the earlier stretch.
+    """
+    left = {place for place, _ in by_wording(said, list(before.items()), takes=True, rules=kept)}
+    return [place for place in before if place not in left]
+
+
+def by_wording(said: Sequence[str], held: Held, takes: bool, rules: Collection[str] = ()) -> Held:
     """The notes, with what is worded as a rule and like none of them.
 
     Args:
         said: messages.
         held: notes so far.
         takes: let sentences take notes back too; else somebody has seen to that.
+        rules: sentences that are rules however they are worded.
     """
     held = list(held)
     for message in map(own_words, said):
-        worded = set(find_rules(message))
+        worded = {*find_rules(message), *rules}
         for sentence in (BULLET.sub("", each) for each in sentences(message)):
             earlier: dict[int | None, str] = {at: text for at, (_, text) in enumerate(held)}
             if takes_back(sentence):

@@ -9,14 +9,17 @@ from collections.abc import Sequence
 
 from memkv.compaction import Item, to_messages
 from memkv.model import HybridModel
-from memkv.session.long_term import Found, LongTerm
-from memkv.session.opening import RESERVE, SMALLEST_EXCHANGE, tokens_within
+from memkv.session.long_term import Found, LongTerm, Sought
 from memkv.session.page_fault import bring_back
 from memkv.session.records import Draft
+from memkv.session.room import RESERVE, SMALLEST_EXCHANGE, tokens_within
 from memkv.store import TenantStore
 
 RECALLED_SHARE = 0.125  # of the context budget that may be spent on what one message brings back
-NOTES = "These are its notes of rules; the rest was not worth its room."
+AS_TEXT = {
+    "notes": "These are its notes of rules; the rest was not worth its room.",
+    "part": "All of it is larger than what a message may bring back; these are its sentences that are near.",
+}
 
 
 def room_for_recall(model: HybridModel, draft: Draft, budget: int, text: str, max_new_tokens: int) -> int:
@@ -44,13 +47,22 @@ def bring_memories(long_term: LongTerm, draft: Draft, name: str, text: str, room
     present = {item.n for item in draft.items if item.kind == "message"}
     back = {item.text for item in draft.items if item.kind == "memory"}
     budget = profile.at(max(0, room)) - profile.at(0)
-    found = long_term.find(text, name, present, budget, back)
+    sought = long_term.find(text, name, present, budget, back)
     items, memories, events = list(draft.items), list(draft.memories), list(draft.events)
     try:
-        return bring_in(long_term, draft, found)
+        spliced = bring_in(long_term, draft, sought.back)
     except BaseException:
         draft.items, draft.memories, draft.events = items, memories, events
         raise
+    say_too_large(draft, sought, budget)
+    return spliced
+
+
+def say_too_large(draft: Draft, sought: Sought, room: int) -> None:
+    """Log what was near enough to come back and takes more than `room` bytes: the nearest, and how many more."""
+    for found in sought.too_large[:1]:
+        took = {"score": found.score, "bytes": found.nbytes, "room": room, "more": len(sought.too_large) - 1}
+        draft.log("memories_left", {"of": found.place, **took})
 
 
 def bring_in(long_term: LongTerm, draft: Draft, found: Sequence[Found]) -> int:
@@ -60,10 +72,11 @@ def bring_in(long_term: LongTerm, draft: Draft, found: Sequence[Found]) -> int:
     the message that follows, and the event says why.
     """
     model, chat = long_term.model, long_term.model.chat
-    # Notes come as text, a few words each, and first: they are read with what else is new before the caches.
-    noted, whole = ([each for each in found if each.form == form] for form in ("notes", "whole"))
-    for each in noted:
-        draft.bring(each, "text", NOTES)
+    # Notes and parts come as text, a few words each, and first: they are read with what else is new before the caches.
+    whole = [each for each in found if each.form == "whole"]
+    for each in found:
+        if each.form != "whole":
+            draft.bring(each, "text", AS_TEXT[each.form])
     splicer = long_term.splicer if whole else None
     if splicer is None:
         for each in whole:

@@ -12,40 +12,34 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from memkv.compaction import CompactionStrategy, Pinned
 from memkv.compress import KVCompressor, decompress
 from memkv.errors import DamagedBlob, NotFound, QuotaExceeded, StorageFull, UnsupportedModel
 from memkv.model import HybridModel
-from memkv.recall.choosing import STANDING, Candidate, Form, choose
-from memkv.recall.embedding import DIMENSIONS, NAME, embed
-from memkv.recall.nearest import Address, Nearest, as_bytes
-from memkv.recall.noting import noted, related
-from memkv.recall.stretch import of_user, searched, segment_tokens, trust
+from memkv.recall.choosing import LEAST, Candidate, Form, choose
+from memkv.recall.part import part_of
+from memkv.recall.stretch import segment_tokens, trust
 from memkv.session.at_rest import at_rest, quantizing
+from memkv.session.notes_in_force import NotesInForce
+from memkv.session.room import tokens_within
+from memkv.session.vectors import Vectors
 from memkv.snapshot import CacheSnapshot
 from memkv.snapshot_file import read_snapshot, to_buffers
 from memkv.splice import Segment, Splicer
 from memkv.splice.segment import unpacked
 from memkv.store import Memory, Notes, StoredSegment, TenantStore
-from memkv.store.records import NotePlace
 from memkv.store.spoken import as_notes, as_text
 
 STRETCH = 256  # tokens from which on a stretch of messages is finished
 REPAIR = 8  # tokens of a segment that are read again where it is put
 CAUGHT_UP = 4  # sessions whose memories are made at the first turn of another one
-EMBEDDED_AT_ONCE = 256  # segments
-VECTOR_BYTES = 4 * DIMENSIONS
 NEAR = 24  # nearest segments that are looked at for one message
 
 
 @dataclass(frozen=True)
 class Found:
-    """A segment that comes back, with its text: `whole`, or its `notes` that are in force.
+    """A segment that comes back, with its text: `whole`, its `notes` that are in force, or the `part` that is near.
 
     `score` is the message's cosine to what is nearest to it in the segment, `nbytes` what it takes in the live cache,
     `trust` who said it.
@@ -57,6 +51,22 @@ class Found:
     nbytes: int
     trust: tuple[str, ...]
     form: Form = "whole"
+
+    @property
+    def place(self) -> dict[str, str | int]:
+        """Where it was said."""
+        return {"session": self.stored.session, "first": self.stored.first, "last": self.stored.last}
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What was found for a message: segments that come back, the oldest first.
+
+    `too_large` are those that were near enough, and take more than there is room for in any form; the nearest first.
+    """
+
+    back: tuple[Found, ...] = ()
+    too_large: tuple[Found, ...] = ()
 
 
 class LongTerm:
@@ -77,8 +87,10 @@ class LongTerm:
         codec: KVCompressor | None = None,
         strategy: CompactionStrategy | None = None,
     ) -> None:
-        self.model, self.tenant, self.strategy = model, tenant, strategy or Pinned()
-        self.codec = quantizing(codec)
+        self.model, self.tenant, self.codec = model, tenant, quantizing(codec)
+        self.notes = NotesInForce(model, tenant, strategy or Pinned())
+        self.vectors = Vectors(tenant)
+        self._seen = -1  # changes of segments when it last looked
         self.as_text = ""  # why memories come back as text, if they do
 
     @cached_property
@@ -93,28 +105,13 @@ class LongTerm:
             self.as_text = error.message
             return None
 
-    @cached_property
-    def _nearest(self) -> Nearest:
-        """All vectors; those that are missing, damaged or of another embedding model are made."""
-        stored = [row for row in self.tenant.vectors(NAME) if row[2] and len(row[2]) % VECTOR_BYTES == 0]
-        nearest = Nearest.of(DIMENSIONS, stored, self._holding, STANDING)
-        new = self.tenant.unembedded(NAME, VECTOR_BYTES)
-        for start in range(0, len(new), EMBEDDED_AT_ONCE):  # stored as it goes, so that Ctrl-C loses little
-            nearest.add(*self._embedded(new[start : start + EMBEDDED_AT_ONCE]), self._holding)
-        return nearest
-
-    @cached_property
-    def _notes(self) -> dict[NotePlace, str]:
-        """Notes of all segments that are in force, the oldest first."""
-        found: dict[NotePlace, str] = {}
-        for segment in self.tenant.noted():
-            add_notes(found, segment)
-        return found
-
-    @property
-    def _holding(self) -> set[Address]:
-        """Addresses of the segments that hold such."""
-        return {(session, first) for session, first, _, _ in self._notes}
+    def look(self) -> None:
+        """Take over what was made or forgotten since the last look: by a session that ended, or by another process."""
+        changes = self.tenant.segment_changes()
+        if changes != self._seen:
+            self.notes.look()
+            self.vectors.look(self.notes.addresses)
+            self._seen = changes
 
     # -- making
 
@@ -126,9 +123,11 @@ class LongTerm:
         """
         taken = {n for known in self.tenant.segments(name) for n in range(known.first, known.last + 1)}
         new = stretches(self.tenant.memories(name), taken, self.model.chat.count, finished)
+        if not new:
+            return []
+        self.notes.look()
         made = [self._make(StoredSegment(name, first, last, time.time())) for first, last in new]
-        if made and "_nearest" in self.__dict__:  # else whoever looks first will embed them
-            self._nearest.add(*self._embedded(made), self._holding)
+        self.vectors.make(made)
         return made
 
     def catch_up(self, present: str, most: int = CAUGHT_UP) -> list[StoredSegment]:
@@ -141,37 +140,37 @@ class LongTerm:
         return [segment for name in reversed(behind) for segment in self.remember(name, finished=True)]
 
     def _make(self, segment: StoredSegment) -> StoredSegment:
-        """Read a stretch alone and store its cache and its notes; without a splicer there is no cache."""
-        said = self.tenant.stretch(segment.session, segment.first, segment.last)
-        cache = None if self.splicer is None else self._read(self.splicer, said)
-        segment = replace(segment, notes=self._noted(said))
-        self._keep(segment, cache, len(said), segment.notes)
-        add_notes(self._notes, segment)
-        return segment
+        """Read a stretch alone and store its cache and its notes.
 
-    def _noted(self, said: Sequence[Memory]) -> Notes:
-        """What a stretch lays down; it can change what was said before it, whenever that became a segment."""
-        own = of_user(said)
-        near = related(self._notes, own, self.model.chat.count)
-        before = {place: note for place, note in near.items() if self._said_by(place, said[0].created)}
-        return noted(self.model, self.strategy, own, before)
-
-    def _said_by(self, place: NotePlace, moment: float) -> bool:
-        """Whether the stretch of a note was said before `moment` (seconds since 1970), and is still there."""
-        session, first, last, _ = place
-        segment = self.tenant.segment(session, first)
-        there = segment is not None and segment.last == last
-        return there and all(message.created <= moment for message in self.tenant.stretch(session, first, first))
-
-    def _read(self, splicer: Splicer, said: Sequence[Memory]) -> CacheSnapshot:
-        """The cache of a stretch that is read alone, as it is stored.
+        There is no cache without a splicer, and of what is longer than the model's positions.
 
         Raises:
             NotFound: nothing was said.
         """
+        said = self._said(segment)
+        cache = None if self.splicer is None else self._read(self.splicer, said)
+        segment = replace(segment, notes=self.notes.write(said))
+        self._keep(segment, cache, len(said), segment.notes)
+        self.notes.take_in(segment, said)
+        return segment
+
+    def _said(self, segment: StoredSegment) -> list[Memory]:
+        """Its messages.
+
+        Raises:
+            NotFound: they were forgotten.
+        """
+        said = self.tenant.stretch(segment.session, segment.first, segment.last)
         if not said:
             raise NotFound("Nothing is left of this memory", "It was forgotten meanwhile; say your message again.")
+        return said
+
+    def _read(self, splicer: Splicer, said: Sequence[Memory]) -> CacheSnapshot | None:
+        """The cache of a stretch that is read alone, as it is stored; None where it is longer than the positions."""
         lead, tokens = segment_tokens(self.model.chat, as_text(said))
+        most = self.model.max_tokens
+        if most is not None and len(lead) + len(tokens) > most:
+            return None
         return at_rest(self.codec, splicer.encode(lead, tokens, min(REPAIR, len(tokens))).packed())[0]
 
     def _keep(
@@ -182,28 +181,12 @@ class LongTerm:
         made_for = None if cache is None else asdict(cache.fingerprint)
         self.tenant.keep_segment(segment.session, segment.first, segment.last, messages, buffers, made_for, notes)
 
-    def _embedded(self, segments: Sequence[StoredSegment]) -> tuple[list[Address], NDArray[np.float32]]:
-        """Vectors (ND) of segments, each with its address; they are stored, if there is room for them.
-
-        Segments of which nothing is left are passed by: they were forgotten this moment.
-        """
-        said = [self.tenant.stretch(segment.session, segment.first, segment.last) for segment in segments]
-        found = {(each.session, each.first): searched(text) for each, text in zip(segments, said, strict=True) if text}
-        addresses = [address for address, texts in found.items() for _ in texts]
-        vectors_ND = embed([text for texts in found.values() for text in texts])
-        ends = np.cumsum([len(texts) for texts in found.values()])[:-1]
-        parts = np.split(vectors_ND, ends.astype(int))
-        rows = [(*address, as_bytes(part)) for address, part in zip(found, parts, strict=False)]  # none of none
-        with suppress(QuotaExceeded, StorageFull, NotFound):  # they are derived: whoever comes next makes them again
-            self.tenant.keep_vectors(NAME, rows)
-        return addresses, vectors_ND
-
     # -- finding
 
     def find(
         self, text: str, session: str, present: Collection[int], budget: int, back: Collection[str] = ()
-    ) -> list[Found]:
-        """The segments that are worth most for a message within `budget` bytes of cache, the oldest first.
+    ) -> Sought:
+        """The segments that are worth most for a message within `budget` bytes of cache.
 
         Args:
             text: the message.
@@ -212,18 +195,23 @@ class LongTerm:
             budget: bytes.
             back: texts of memories that it holds already.
         """
-        if not len(self._nearest):
-            return []
+        self.look()
+        if not len(self.vectors):
+            return Sought()
         near, ages, found = [], [], {}
         now = time.time()
-        for each in self._nearest.search(embed([text])[0], NEAR + len(back) + len(self.tenant.segments(session))):
+        for each in self.vectors.search(text, NEAR + len(back) + len(self.tenant.segments(session))):
             stored = self.tenant.segment(*each.address)
             if stored is None or (stored.session == session and in_context(stored, present)):
                 continue
             messages = self.tenant.stretch(stored.session, stored.first, stored.last)
             every = self._forms(stored, messages, each.cosine, session)
+            if every["whole"].nbytes > budget and stored.session != session:
+                every |= self._part(every["whole"], messages, text, budget)
             forms = {form: one for form, one in every.items() if one.text not in back}
-            if not messages or "whole" not in forms:  # forgotten by another process this moment, or here
+            if not messages or every.keys() - forms.keys() - {
+                "notes"
+            }:  # forgotten by another process just now, or here
                 continue
             near.append(each)
             ages.append(now - messages[-1].created)
@@ -233,23 +221,38 @@ class LongTerm:
         candidates = [
             Candidate(
                 each.address,
-                forms["whole"].nbytes,
+                forms.get("part", forms["whole"]).nbytes,
                 each.cosine,
                 age,
-                self._standing(forms["whole"].stored),
+                self.notes.standing(forms["whole"].stored),
                 forms["notes"].nbytes if "notes" in forms else 0,
             )
             for each, age in zip(near, ages, strict=True)
             for forms in [found[each.address]]
         ]
         chosen = choose(candidates, [each.vector_D for each in near], budget)
-        return [found[each.address][form] for each, form in chosen]
+        left = {each.address for each in candidates if each.nbytes > budget and each.worth >= LEAST}
+        left -= {each.address for each, _ in chosen}
+        return Sought(
+            tuple(
+                found[each.address]["part" if "part" in found[each.address] and form == "whole" else form]
+                for each, form in chosen
+            ),
+            tuple(found[each.address]["whole"] for each in near if each.address in left),
+        )
+
+    def _part(self, whole: Found, messages: Sequence[Memory], asked: str, budget: int) -> dict[Form, Found]:
+        """What of a segment comes back in place of all of it; nothing where nothing of it is touched, or fits."""
+        profile = self.model.profile
+        room = tokens_within(self.model, profile.at(0) + budget)
+        text = part_of(messages, asked, room, self.model.chat.count)
+        return {"part": replace(whole, text=text, nbytes=self.bytes_of(text), form="part")} if text else {}
 
     def _forms(
         self, stored: StoredSegment, messages: Sequence[Memory], cosine: float, session: str
     ) -> dict[Form, Found]:
         """The forms in which a segment can come back; of the session itself whole only, as it has notes of its own."""
-        in_force = [text for place, text in places_of(stored) if place in self._notes]
+        in_force = self.notes.of(stored)
         texts: dict[Form, str] = {"whole": as_text(messages)}
         if in_force and messages and stored.session != session:
             texts["notes"] = as_notes(messages[0].created, in_force)
@@ -259,18 +262,12 @@ class LongTerm:
             for form, text in texts.items()
         }
 
-    def _standing(self, stored: StoredSegment) -> Literal[-1, 0, 1]:
-        """Whether a segment holds a note that is in force; -1 where it had some and all are over."""
-        if not stored.notes.kept:
-            return 0
-        return 1 if any(place in self._notes for place, _ in places_of(stored)) else -1
-
     def fetch(self, found: Found) -> tuple[Segment, str]:
         """The segment's cache for this model, and why it was made again from the text; empty if it was there.
 
         Raises:
             NotFound: its text was forgotten this moment.
-            UnsupportedModel: nothing can be spliced into this model.
+            UnsupportedModel: nothing can be spliced into this model, or nothing so long.
         """
         stored = found.stored
         why = "It was never read by this model."
@@ -279,8 +276,10 @@ class LongTerm:
                 return self._taken(stored), ""
             except (DamagedBlob, NotFound) as error:
                 why = error.message  # a damaged one is in quarantine, and logged there
-        said = self.tenant.stretch(stored.session, stored.first, stored.last)
+        said = self._said(stored)
         cache = self._read(self.model.once(Splicer), said)
+        if cache is None:
+            raise UnsupportedModel(f"{stored.address} is longer than the model's positions", "Ask for a part of it.")
         with suppress(QuotaExceeded, StorageFull):  # then it is made again next time too
             self._keep(stored, cache, len(said))
         return unpacked(decompress(cache)), why
@@ -293,20 +292,6 @@ class LongTerm:
         """Bytes of cache that a text takes, by the measured profile."""
         profile = self.model.profile
         return profile.at(len(segment_tokens(self.model.chat, text)[1])) - profile.at(0)
-
-
-def places_of(segment: StoredSegment) -> list[tuple[NotePlace, str]]:
-    """Notes of a segment with their places."""
-    return [
-        ((segment.session, segment.first, segment.last, index), text) for index, text in enumerate(segment.notes.kept)
-    ]
-
-
-def add_notes(notes: dict[NotePlace, str], segment: StoredSegment) -> None:
-    """Take a segment's notes in, and out what it says is over."""
-    for place in segment.notes.over:
-        notes.pop(place, None)
-    notes.update(places_of(segment))
 
 
 def stretches(

@@ -16,19 +16,13 @@ from memkv.model import HybridModel, Progress
 from memkv.recall.stretch import text_of
 from memkv.session.answering import read
 from memkv.session.records import Opened
+from memkv.session.room import AIM, tokens_within
 from memkv.snapshot import Fingerprint
 from memkv.snapshot_file import read_snapshot
 from memkv.store import NewEvent, SessionRecord, TenantStore
 from memkv.store.records import BROUGHT, OF
 
-# A rebuilt context aims below its limit, or the first turn would compact again.
-AIM = 0.6
-# The least that a conversation needs beside its system prompt: one short exchange.
-SMALLEST_EXCHANGE = 64  # tokens
-# Positions kept free after every turn, so that a strategy can still ask the model for a summary of all it has read.
-RESERVE = 320  # tokens
 OPENING_TRIES = 3
-MANY_TOKENS = 2**24  # where a model names no limit
 
 
 class Stale(MemkvError):
@@ -159,12 +153,3 @@ def rebuild_from_text(
         notes = (NewEvent("compaction", ledger),)
     read(model, live, "", chat.stable(to_messages(model, items)), progress)
     return live, items, notes
-
-
-def tokens_within(model: HybridModel, budget: int) -> int:
-    """How many tokens a cache of `budget` bytes holds; a model whose cache does not grow is held to its positions."""
-    low, high = 1, model.max_tokens or MANY_TOKENS
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if model.profile.at(middle) <= budget else (low, middle - 1)
-    return low

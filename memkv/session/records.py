@@ -89,11 +89,11 @@ class Draft:
             how: as `cache` or as `text`.
             why: it came as text, or its cache had to be made again; empty if neither.
         """
-        of = {"session": found.stored.session, "first": found.stored.first, "last": found.stored.last}
+        of = found.place
         came = {"score": found.score, "bytes": found.nbytes, "how": how, "why": why, "trust": list(found.trust)}
         self.log("recalled", {"memory": self.free_n, "of": of, "form": found.form, **came})
         self.items.append(Item(self.free_n, "memory", "", found.text))
-        text = found.text if found.form == "notes" else ""  # its notes may be made anew
+        text = "" if found.form == "whole" else found.text  # notes may be made anew, and a part was for one message
         self.memories.append(NewMemory(text, kind="recalled", data={OF: of}))
 
     def brought(self, session: str) -> set[int]:

@@ -13,12 +13,7 @@ from memkv.compaction import Compaction, Context, Item, default_strategy, to_mes
 from memkv.compaction import strategy as strategy_by_name
 from memkv.compress import codec as codec_by_name
 from memkv.config import format_bytes, parse_bytes
-from memkv.errors import (
-    BudgetExceeded,
-    DidNotShrink,
-    InvalidInput,
-    MemkvError,
-)
+from memkv.errors import DidNotShrink, InvalidInput, MemkvError
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
@@ -26,8 +21,9 @@ from memkv.session.answering import OnText, answer, read, settle
 from memkv.session.at_rest import at_rest
 from memkv.session.bringing import bring_memories, bring_stretches, room_for_recall
 from memkv.session.long_term import LongTerm
-from memkv.session.opening import AIM, RESERVE, SMALLEST_EXCHANGE, open_cache, token_bytes
+from memkv.session.opening import open_cache, token_bytes
 from memkv.session.records import Draft, Reply, as_memory
+from memkv.session.room import AIM, check_budget, check_message
 from memkv.snapshot_file import to_buffers
 from memkv.store import NewEvent, NewMemory, TenantStore
 
@@ -93,7 +89,7 @@ class Session:
             "strategy": self.strategy.name,
             "codec": self.codec_name,
         }
-        self._check_budget(system or "")
+        check_budget(model, self.context_budget, system or "")
         if system and stored and stored.head:
             raise InvalidInput(f"Session {name!r} has begun, its system prompt is fixed", "Start another session.")
         if stored is None:
@@ -380,46 +376,16 @@ class Session:
             with suppress(MemkvError, KeyboardInterrupt):
                 self.long_term.remember(self.name)
 
-    def _check_budget(self, system: str) -> None:
-        """Refuse a budget in which no conversation fits."""
-        smallest = self.model.profile.at(len(self.model.chat.encode(system)) + SMALLEST_EXCHANGE)
-        if self.context_budget < smallest:
-            raise BudgetExceeded(
-                f"A context budget of {format_bytes(self.context_budget)} does not hold the system prompt and one "
-                f"short exchange of {self.model.name}",
-                f"The smallest that works is {smallest} bytes ({format_bytes(smallest)}).",
-                smallest=smallest,
-            )
-
     def _make_room(self, draft: Draft, text: str, max_new_tokens: int) -> bool:
         """Refuse a message that cannot be read; compact first where the model's positions would run out.
 
         Returns:
             Whether it compacted.
         """
-        if not text.strip():
-            raise InvalidInput("The message is empty", "Type something.")
-        if max_new_tokens < 1:
-            raise InvalidInput(f"A reply of {max_new_tokens} tokens is none", "Allow at least 1.")
-        limit = self.model.max_tokens
-        new = len(self.model.chat.encode(text + (self._pending_system or "")))
-        taken = self.model.profile.at(new + SMALLEST_EXCHANGE)
-        if taken > self.context_budget:
-            raise BudgetExceeded(
-                f"The message has {new} tokens, whose cache alone takes {format_bytes(taken)} of a context budget of "
-                f"{format_bytes(self.context_budget)}",
-                f"Send less at once, or use a context budget of at least {taken} bytes.",
-                smallest=taken,
-            )
-        needed = new + max_new_tokens + RESERVE
+        model, limit = self.model, self.model.max_tokens
+        needed = check_message(model, self.context_budget, text, self._pending_system or "", max_new_tokens)
         if limit is None or len(draft.live) + needed <= limit:
             return False
-        if needed >= limit:
-            raise InvalidInput(
-                f"The message has {new} tokens; with a reply of up to {max_new_tokens} and the {RESERVE} that are kept "
-                f"free that is more than the {limit} positions of {self.model.name}",
-                "Send less text at once, or allow a shorter reply (--max-tokens).",
-            )
-        profile = self.model.profile
+        profile = model.profile
         self._compact(draft, profile.at(int(AIM * (limit - needed))), profile.at(limit - needed), None)
         return True

@@ -78,6 +78,24 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ALTER TABLE segments ADD COLUMN notes TEXT;
         """,
     ),
+    (
+        "changes of segments",
+        # Counted for each tenant, so that a session notices what others made or forgot since it last looked.
+        """
+        ALTER TABLE tenants ADD COLUMN segment_changes INTEGER NOT NULL DEFAULT 0;
+        CREATE TRIGGER segment_made AFTER INSERT ON segments BEGIN
+            UPDATE tenants SET segment_changes = segment_changes + 1
+            WHERE id = (SELECT tenant FROM sessions WHERE id = NEW.session);
+        END;
+        CREATE TRIGGER segment_gone AFTER DELETE ON segments BEGIN
+            UPDATE tenants SET segment_changes = segment_changes + 1
+            WHERE id = (SELECT tenant FROM sessions WHERE id = OLD.session);
+        END;
+        CREATE TRIGGER segments_gone BEFORE DELETE ON sessions BEGIN
+            UPDATE tenants SET segment_changes = segment_changes + 1 WHERE id = OLD.tenant;
+        END;
+        """,
+    ),
 )
 
 

@@ -17,6 +17,7 @@ from memkv.store.records import (
     Buffer,
     Event,
     Memory,
+    Notes,
     Problem,
     SessionInfo,
     SessionRecord,
@@ -137,6 +138,9 @@ class Index(Protocol):
     def save_segment(self, tenant_id: str, segment: StoredSegment, messages: int | None = None) -> None:
         """Insert a segment, or update its cache. Raises NotFound unless `messages` of its messages are there."""
 
+    def save_notes(self, tenant_id: str, segment: StoredSegment, notes: Notes) -> None:
+        """Other notes for a segment. Raises NotFound where it is gone."""
+
     def save_vectors(self, tenant_id: str, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
         """(session, first memory, vector) of segments, made by `embedder`. Raises NotFound where one is gone."""
 
@@ -151,6 +155,12 @@ class Index(Protocol):
 
     def noted(self, tenant_id: str) -> list[StoredSegment]:
         """Segments with notes, the earliest first."""
+
+    def segments_after(self, tenant_id: str, moment: float) -> list[StoredSegment]:
+        """Segments that were said after a moment (seconds since 1970), in the order in which they were said."""
+
+    def segment_changes(self, tenant_id: str) -> int:
+        """How often a segment of the tenant was made, changed or forgotten."""
 
     def unsegmented(self, tenant_id: str) -> list[str]:
         """Sessions with messages that are in no segment, those used last first."""

@@ -63,7 +63,8 @@ class SqliteIndex:
     def save_tenant(self, tenant: Tenant) -> None:
         """See `Index`."""
         self.file.write(
-            "INSERT INTO tenants VALUES (?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE"
+            "INSERT INTO tenants (id, key, created, quota_bytes, ttl_seconds) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT(id) DO UPDATE"
             " SET quota_bytes = excluded.quota_bytes, ttl_seconds = excluded.ttl_seconds",
             (tenant.id, tenant.key, tenant.created, tenant.quota_bytes, tenant.ttl_seconds),
         )
@@ -220,11 +221,18 @@ class SqliteIndex:
         blob = segment.blob
         made_for = None if segment.fingerprint is None else to_json(segment.fingerprint, "The fingerprint")
         cache = {"blob": blob and blob.id, "blob_length": blob and blob.length, "fingerprint": made_for}
-        notes = to_json([segment.notes.kept, segment.notes.over], "The notes") if any(astuple(segment.notes)) else None
+        notes = notes_json(segment.notes)
         row = {"first": segment.first, "last": segment.last, "created": segment.created, "notes": notes}
         before = self.segment(tenant_id, segment.session, segment.first)
         other = {} if before is None or before.last == segment.last else {"embedder": None, "vector": None}
         self._save_segment(tenant_id, segment.session, segment.first, {**row, **cache, **other})
+
+    def save_notes(self, tenant_id: str, segment: StoredSegment, notes: Notes) -> None:
+        """See `Index`."""
+        known = self.segment(tenant_id, segment.session, segment.first)
+        if known is None or known.last != segment.last:
+            raise NotFound(f"No segment {segment.address}", "It was forgotten meanwhile.")
+        self._save_segment(tenant_id, segment.session, segment.first, {"notes": notes_json(notes)})
 
     def save_vectors(self, tenant_id: str, embedder: str, vectors: Iterable[tuple[str, int, bytes]]) -> None:
         """See `Index`."""
@@ -262,6 +270,17 @@ class SqliteIndex:
         where = "s.tenant = ? AND g.notes IS NOT NULL"
         sql = f"SELECT {SEGMENT} {SEGMENTS} WHERE {where} ORDER BY g.created, s.name, g.first"
         return [to_segment(row) for row in self.file.rows(sql, (tenant_id,))]
+
+    def segments_after(self, tenant_id: str, moment: float) -> list[StoredSegment]:
+        """See `Index`."""
+        said = "(SELECT m.created FROM memories m WHERE m.session = s.id AND m.n = g.first)"
+        sql = f"SELECT {SEGMENT} {SEGMENTS} WHERE s.tenant = ? AND {said} > ? ORDER BY {said}, s.name, g.first"
+        return [to_segment(row) for row in self.file.rows(sql, (tenant_id, moment))]
+
+    def segment_changes(self, tenant_id: str) -> int:
+        """See `Index`."""
+        row = self.file.row("SELECT segment_changes FROM tenants WHERE id = ?", (tenant_id,))
+        return 0 if row is None else int(row[0])
 
     def unembedded(self, tenant_id: str, embedder: str, vector_bytes: int) -> list[StoredSegment]:
         """See `Index`."""
@@ -363,6 +382,11 @@ def to_segment(row: tuple[Any, ...]) -> StoredSegment:
     ref = None if blob is None else BlobRef(blob, length)
     made_for = None if fingerprint is None else from_json(fingerprint)
     return StoredSegment(name, first, last, created, ref, made_for, embedder, to_notes(notes))
+
+
+def notes_json(notes: Notes) -> str | None:
+    """Notes as they are stored; None for none."""
+    return to_json([notes.kept, notes.over], "The notes") if any(astuple(notes)) else None
 
 
 def to_notes(stored: str | None) -> Notes:

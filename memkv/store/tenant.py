@@ -234,6 +234,24 @@ class TenantStore:
         """Segments with notes, the earliest first."""
         return self._backend.index.noted(self.id)
 
+    def segments_after(self, moment: float) -> list[StoredSegment]:
+        """Segments that were said after a moment (seconds since 1970), in the order in which they were said."""
+        return self._backend.index.segments_after(self.id, moment)
+
+    def segment_changes(self) -> int:
+        """How often a segment was made, changed or forgotten: what was read before the last change may be stale."""
+        return self._backend.index.segment_changes(self.id)
+
+    def keep_notes(self, segment: StoredSegment, notes: Notes) -> None:
+        """Store other notes for a segment.
+
+        Raises:
+            NotFound: it is gone.
+            QuotaExceeded, StorageFull: no room.
+        """
+        with self._backend.growing(self.id):
+            self._backend.index.save_notes(self.id, segment, notes)
+
     def unembedded(self, embedder: str, vector_bytes: int) -> list[StoredSegment]:
         """Segments without vectors of `embedder` of `vector_bytes` each."""
         return self._backend.index.unembedded(self.id, embedder, vector_bytes)

@@ -33,3 +33,19 @@ def test_why_names_session_day_score_and_bytes(store_folder, capsys: pytest.Capt
             session.turn("Thank you.", max_new_tokens=4)
             run_command(session, "/why")
             assert "Nothing was brought back" in capsys.readouterr().out
+
+
+def test_what_was_too_large_is_said_with_its_size(store_folder, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny_chat("llama")
+    with MemoryStore.open(store_folder) as store:
+        tenant = store.tenant("ada")
+        with Session(model, tenant, "tuesday") as session:
+            session.turn(
+                "We spoke of ducks and of the weather over the harbour for a long while. " * 20, max_new_tokens=4
+            )
+        with Session(model, tenant, "today", context_budget=model.profile.at(1500)) as session:
+            meter(session, session.turn("Which birds did I mention, and was it raining at the port?", max_new_tokens=4))
+            assert "not brought back, as it is too large: session tuesday" in capsys.readouterr().err
+            run_command(session, "/why")
+            shown = capsys.readouterr().out.replace("\n", " ")
+            assert "Nothing was brought back" in shown and "--context-budget makes room." in shown

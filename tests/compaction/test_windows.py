@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memkv.compaction.rules import find_rules, unwrapped
 from memkv.compaction.windows import Piece, quoted, sentences, windows
 from memkv.turns import Message
 
@@ -23,6 +24,31 @@ def test_a_line_or_a_full_stop_ends_a_sentence():
     assert sentences(text) == [
         "Hello.", "Keep 5.5 mm free.", "- Never on Monday!", "Our rules:", "Call Ada.", "Use 12.", "Then go."
     ]  # fmt: skip
+
+
+def test_lines_that_were_broken_for_their_width_are_one_sentence():
+    mail = """Notes from the meeting. The harbour series is ready apart from the map, which
+the graphics desk wants to redraw. For the second part I spoke with three of
+Ines' pilots; names of pilots are never printed, whoever asks for them, until
+2027. Thanks,
+Ada"""
+    assert sentences(mail)[1:] == [
+        "The harbour series is ready apart from the map, which the graphics desk wants to redraw.",
+        "For the second part I spoke with three of Ines' pilots; names of pilots are never printed, whoever asks for "
+        "them, until 2027.",
+        "Thanks,",
+        "Ada",
+    ]
+    assert find_rules(mail)[-1].startswith("For the second part")
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["- never on Monday", "2. never on Monday", "> never on Monday", "", "Never on Monday", "a) never on Monday"],
+)
+def test_entries_quotations_and_new_sentences_are_not_put_behind_a_long_line(after: str):
+    text = f"The desk that looks after the calendar wants to be told before a call is made\n{after}"
+    assert unwrapped(text) == text
 
 
 @pytest.mark.parametrize(

@@ -198,9 +198,9 @@ def test_what_is_in_the_context_leaves_the_room_to_others(llama, tenant):
     say(llama, tenant, "tuesday", FOLDER)
     say(llama, tenant, "wednesday", "Interview notes are also copied to the grey folder.")
     with Session(llama, tenant, "today") as session:
-        room = max(each.nbytes for each in session.long_term.find(QUESTION, "today", (), 10**9))
-        [first] = session.long_term.find(QUESTION, "today", (), room)
-        [second] = session.long_term.find(QUESTION, "today", (), room, {first.text})
+        room = max(each.nbytes for each in session.long_term.find(QUESTION, "today", (), 10**9).back)
+        [first] = session.long_term.find(QUESTION, "today", (), room).back
+        [second] = session.long_term.find(QUESTION, "today", (), room, {first.text}).back
         assert {first.stored.session, second.stored.session} == {"tuesday", "wednesday"}
 
 
@@ -236,3 +236,27 @@ def test_rules_come_back_as_notes_where_the_conversation_has_no_room_and_go_with
     assert RULE.encode() not in b"".join(path.read_bytes() for path in store_folder.rglob("*") if path.is_file())
     with Session(llama, tenant, "today") as session:
         assert not any(item.kind == "memory" for item in session.context)
+
+
+def test_what_is_near_and_has_no_room_is_said(llama, tenant):
+    say(llama, tenant, "tuesday", f"{TALK} {TALK}", context_budget="64 MiB")
+    with Session(llama, tenant, "today", context_budget=llama.profile.at(2000)) as session:
+        reply = session.turn("Which birds did I mention, and was it raining at the port?", max_new_tokens=4)
+        [left] = [event.data for event in reply.events if event.kind == "memories_left"]
+        assert left["of"] == {"session": "tuesday", "first": 1, "last": 2} and left["bytes"] > left["room"] > 0
+        assert recalled(reply) == [] and holds_its_text(session)
+
+
+def test_a_part_comes_as_text_and_goes_with_what_it_was_of(llama, tenant):
+    say(llama, tenant, "tuesday", f"{TALK} {FOLDER} {TALK}", context_budget="64 MiB")
+    with Session(llama, tenant, "today", context_budget=llama.profile.at(4000)) as session:
+        reply = session.turn(QUESTION, max_new_tokens=4)
+        [back] = recalled(reply)
+        assert (back["form"], back["how"], reply.spliced_tokens) == ("part", "text", 0)
+        assert any(FOLDER in item.text for item in session.context) and holds_its_text(session)
+        items = session.context
+    with Session(llama, tenant, "today") as session:
+        assert session.opened.how == "restored" and session.context == items
+    tenant.forget_memory("tuesday", 1)
+    with Session(llama, tenant, "today") as session:
+        assert not any(FOLDER in item.text for item in session.context)

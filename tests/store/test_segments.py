@@ -152,9 +152,44 @@ def test_a_store_from_before_there_were_any_is_brought_up(folder, store, ada, he
     record = helpers.turn(ada, "s", blob=None)
     with store._backend.index.transaction():
         store._backend.index.file.write("DROP TRIGGER forget_segments")
+        store._backend.index.file.write("DROP TRIGGER segments_gone")
         store._backend.index.file.write("DROP TABLE segments")
+        store._backend.index.file.write("ALTER TABLE tenants DROP COLUMN segment_changes")
         store._backend.index.file.write("DELETE FROM migrations WHERE number >= 2")
     with MemoryStore.open(folder) as again:
         assert again.tenant("ada").session("s") == record
         again.tenant("ada").keep_segment("s", 1, 1, 1, [b"kv"], MADE_FOR)
         assert again.verify() == []
+
+
+def test_every_change_is_counted_for_its_tenant_alone(store, ada, helpers):
+    helpers.turn(ada, "s", blob=None)
+    bob, counts = store.tenant("bob"), [ada.segment_changes()]
+
+    def changed() -> bool:
+        counts.append(ada.segment_changes())
+        return counts[-1] != counts[-2]
+
+    ada.keep_segment("s", 1, 1, 1, None, None)
+    assert changed() and not changed()
+    ada.keep_vectors("minilm", [("s", 1, b"v")])
+    assert changed()
+    ada.keep_notes(ada.segments()[0], Notes(("No calls.",)))
+    assert changed() and ada.segments()[0].notes.kept == ("No calls.",) and list(ada.vectors("minilm"))
+    ada.forget_memory("s", 1)
+    assert changed()
+    helpers.turn(ada, "t", blob=None)
+    ada.keep_segment("t", 1, 1, 1, None, None)
+    assert changed()
+    ada.forget_session("t")
+    assert changed() and bob.segment_changes() == 0
+
+
+def test_notes_of_a_segment_that_is_gone_are_refused(ada, helpers):
+    helpers.turn(ada, "s", blob=None)
+    ada.keep_segment("s", 1, 1, 1, None, None)
+    [segment] = ada.segments()
+    ada.forget_memory("s", 1)
+    with pytest.raises(NotFound, match="forgotten meanwhile") as raised:
+        ada.keep_notes(segment, Notes(("No calls.",)))
+    assert "s/1-1" in str(raised.value)

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from synthetic_rows import forgot, knows, row, scenario
 
+from eval.figures.goals import Goal, as_table, read_run
 from eval.figures.statistics import Estimate
 from eval.rows import Row
 from eval.running.row_file import RowFile, row_of
 from eval.scenarios import Scenario, write_scenarios
 from memkv.errors import ConfigError
-from train.goals import BUDGETS, Goal, as_table, goals, main, read_run
+from train.goals import BUDGETS, ROUNDS, goals, main
 
 RULES = (("f/a", "active"), ("f/b", "superseded"), ("f/c", "revoked"), ("f/d", "never"))
 GOOD = {"r0": "right", "r1": "right", "r2": "absent", "r3": "absent"}
@@ -65,7 +66,7 @@ def at(found: list[Goal], name: str, budget: float = 0.25) -> Goal:
 
 
 def test_a_policy_that_keeps_everything_reaches_its_goals(conversations, tmp_path):
-    found = goals(read_run(run(tmp_path / "run", rows_of(conversations), conversations)), *NAMES)
+    found = goals(read_run(run(tmp_path / "run", rows_of(conversations), conversations), ROUNDS), *NAMES)
     for name in (
         "rules in force that its text says", "ahead of summary", "ahead of recency", "amended rules right",
         "revoked rules claimed", "rules in its text, ahead of its warm start", "not in force", "old value",
@@ -79,7 +80,7 @@ def test_a_policy_that_keeps_everything_reaches_its_goals(conversations, tmp_pat
 
 def test_one_that_does_not_is_told_by_how_much(conversations, tmp_path):
     rows = rows_of(conversations, BAD)
-    found = goals(read_run(run(tmp_path / "run", rows, conversations)), *NAMES)
+    found = goals(read_run(run(tmp_path / "run", rows, conversations), ROUNDS), *NAMES)
     assert at(found, "rules in force that its text says").verdict == "short by 90.0%"
     assert at(found, "rules in force that its text says", 0.125).verdict == "short by 75.0%"
     assert at(found, "not in force").found.value == pytest.approx(0.5), "of two claimed rules one was revoked"
@@ -101,7 +102,7 @@ def test_a_difference_that_has_to_exclude_zero_does_so_with_its_whole_interval()
 def test_rows_of_the_policy_must_be_there(conversations, tmp_path, capsys):
     folder = run(tmp_path / "run", rows_of(conversations), conversations)
     with pytest.raises(ConfigError, match="no rows of 'other' at a budget of 0.25"):
-        goals(read_run(folder), "other", WARM, OURS)
+        goals(read_run(folder, ROUNDS), "other", WARM, OURS)
     main([str(folder), "--warm", WARM, "--reinforced", OURS])
     shown = capsys.readouterr().out
     assert shown.startswith("| at |") and "ahead of its warm start" in shown
