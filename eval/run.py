@@ -251,7 +251,7 @@ def estimate(config: Config, scenarios: Sequence[Scenario]) -> float:
     runner = Runner(config)
     case = Case(runner.model, scenarios[0])
     began = time.perf_counter()
-    case.full  # noqa: B018 - read here, once
+    case.full_bytes  # noqa: B018 - read here, once
     reading = time.perf_counter() - began
     began = time.perf_counter()
     runner.run_cell(case, next(cells(config, scenarios[0].id)))

@@ -128,7 +128,7 @@ def run_system(system: System, case: Case, cell: Cell, empty: Row) -> tuple[Row,
     Raises:
         MemkvError: `BudgetExceeded` where the measured cache is larger than the budget.
     """
-    full = case.full.size().payload
+    full = case.full_bytes
     budget = None if cell.budget is None else int(cell.budget * full)
     known = dataclasses.replace(empty, budget_bytes=budget, full_bytes=full)
     began = time.perf_counter()

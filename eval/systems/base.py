@@ -62,6 +62,12 @@ class Case:
         return prefill(self.model, self.messages), time.perf_counter() - started
 
     @cached_property
+    def full_bytes(self) -> int:
+        """Bytes of that cache; of a conversation longer than the model's positions by the measured profile."""
+        most, tokens = self.model.max_tokens, len(self.model.chat.encode(self.model.chat.stable(self.messages)))
+        return self.full.size().payload if most is None or tokens <= most else self.model.profile.at(tokens)
+
+    @cached_property
     def first(self) -> LiveCache:
         """What is said before the first compaction, prefilled. Fork it before use."""
         count = len(self.scenario.chunks[0])

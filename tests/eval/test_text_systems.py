@@ -280,3 +280,14 @@ def test_what_a_strategy_declares_is_taken_as_declared():
     fates.follow(LossLedger((LedgerEntry(1, "paraphrased", (2,), probability=0.8),)))
     fates.follow(LossLedger((LedgerEntry(2, "paraphrased", (3,), probability=0.5),)))
     assert fates.probability(1, [Item(3, "summary", "", "quite other words")]) == pytest.approx(0.4)
+
+
+def test_the_bytes_of_a_conversation_longer_than_the_models_positions_are_by_the_measured_profile(case):
+    assert case.full_bytes == case.full.size().payload
+    longer = dataclasses.replace(case.scenario, meetings=case.scenario.meetings * 12)
+    long = Case(case.model, longer)
+    tokens = len(case.model.chat.encode(case.model.chat.stable(long.messages)))
+    assert tokens > case.model.max_tokens and long.full_bytes == case.model.profile.at(tokens) > case.full_bytes
+    assert active(long, Recency().remember(long, Limits(int(0.1 * long.full_bytes)))) <= 0.1 * long.full_bytes
+    with pytest.raises(InvalidInput, match="positions"):
+        FullContext().remember(long, Limits())
