@@ -91,7 +91,7 @@ class Recall:
         own = model.profile.at(0)
 
         def messages(question: str) -> list[Message]:
-            """The lead, and each stretch that comes back as a message."""
+            """The lead, each stretch that comes back as a message, and all notes that do as one."""
             near = nearest.search(embed([DATE.sub("", question)])[0], NEAR)
             candidates = [
                 Candidate(each.address, size(stretch.text), each.cosine, age, stretch.standing, size(stretch.noted))
@@ -101,9 +101,9 @@ class Recall:
             ]
             room = sum(each.nbytes + each.noted for each in candidates) if most is None else most
             chosen = choose(candidates, [each.vector_D for each in near], room)
-            noted = [found[each.address[1]].noted for each, form in chosen if form == "notes"]
             whole = [found[each.address[1]].text for each, form in chosen if form == "whole"]
-            back = [memory(text) for text in (*noted, *whole)]
+            noted = [found[each.address[1]].noted for each, form in chosen if form == "notes"]
+            back = [memory(text) for text in (*whole, *(["\n".join(noted)] if noted else []))]
             while back and limits.active is not None and bytes_of(model, [*lead, *back]) > limits.active:
                 back.pop(0)
             return [*lead, *back] if back else []
@@ -134,11 +134,13 @@ class Recall:
             if not asked:
                 return prefill(model, asked), 0
             live = model.new_cache()
+            model.extend(live, first)
             places = [numbers[text] for message in asked if (text := message["content"]) in numbers]
-            head = chat.encode(chat.stable(asked[: len(asked) - len(places)]))
-            model.extend(live, head)
             spliced = splicer.splice(live, [shelf.take(place) for place in places])
-            return spliced, len(head) + sum(repairs[place] for place in places)
+            behind = chat.encode_rest(chat.stable(asked[: 1 + len(places)]), chat.stable(asked))
+            if behind:
+                model.extend(spliced, behind)
+            return spliced, len(first) + sum(repairs[place] for place in places) + len(behind)
 
         at_rest["kv"] = shelf.nbytes
         spent = Spent(prefilled=sum(len(first) + len(each) for each in tokens))

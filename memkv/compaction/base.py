@@ -14,7 +14,8 @@ from memkv.live import LiveCache
 from memkv.model import HybridModel
 from memkv.turns import Message
 
-ItemKind = Literal["system", "rule", "summary", "message", "recalled", "memory"]
+ItemKind = Literal["system", "rule", "summary", "message", "recalled", "memory", "noted"]
+BROUGHT_BACK = ("memory", "noted")  # of other conversations: a whole stretch, and notes or a part of one
 Status = Literal["verbatim", "paraphrased", "store_only", "dropped", "unknown"]
 
 NEW = -1  # number of an item until it is known which ones stay
@@ -131,7 +132,7 @@ def to_messages(model: HybridModel, items: Sequence[Item]) -> list[Message]:
     messages too, else a part of the message that they were brought back for.
     """
     if not model.chat.takes_late_system:
-        items = [dataclasses.replace(item, kind="recalled") if item.kind == "memory" else item for item in items]
+        items = [dataclasses.replace(item, kind="recalled") if item.kind in BROUGHT_BACK else item for item in items]
     said = (at for at, item in enumerate(items) if item.kind == "message")
     first = next(said, len(items)) if model.chat.takes_late_system else len(items)
     parts = [item.text for item in items if item.kind == "system"]
@@ -142,7 +143,8 @@ def to_messages(model: HybridModel, items: Sequence[Item]) -> list[Message]:
     if summaries:
         parts.append("\n".join([SUMMARY_HEADING, *summaries]))
     turns = [item for at, item in enumerate(items) if item.kind != "summary" or at >= first]
-    if not parts and next((item.kind for item in turns if item.kind in ("memory", "message")), "") == "memory":
+    first_kind = next((item.kind for item in turns if item.kind in (*BROUGHT_BACK, "message")), "")
+    if not parts and first_kind in BROUGHT_BACK:
         parts.append(MEMORIES)  # a template may put a system prompt of its own where there is none, but not later
     return model.chat.with_instructions("\n\n".join(parts), alternating(turns))
 
@@ -150,25 +152,30 @@ def to_messages(model: HybridModel, items: Sequence[Item]) -> list[Message]:
 def alternating(items: Sequence[Item]) -> list[Message]:
     """The messages with a placeholder where one was forgotten: many templates insist that the roles alternate.
 
-    What was recalled for a message stands before it, in the same message; notes and memories between messages are
-    messages of their own.
+    What was recalled for a message stands before it, in the same message; notes between messages are a message of their
+    own, and so is each memory, and all that was noted of others that came back together.
     """
     spoken: list[Message] = []
     recalled: list[str] = []
+    summary: list[str] = []
     noted: list[str] = []
     last = "assistant"
 
     def flush() -> None:
-        """The notes so far as a message."""
-        if noted:
-            spoken.append(Message(role="system", content="\n".join([SUMMARY_HEADING, *noted])))
-            noted.clear()
+        """The notes so far as messages."""
+        for texts in ([SUMMARY_HEADING, *summary] if summary else [], noted):
+            if texts:
+                spoken.append(Message(role="system", content="\n".join(texts)))
+        summary.clear()
+        noted.clear()
 
     for item in items:
         if item.kind == "summary":
-            noted.append(item.text)
+            summary.append(item.text)
         if item.kind == "recalled":
             recalled.append(f"> {item.text}")
+        if item.kind == "noted":
+            noted.append(item.text)
         if item.kind == "memory":
             flush()
             spoken.append(Message(role="system", content=item.text))

@@ -1,8 +1,8 @@
 """Which memories come back within a byte budget, and in which form: their worth, and a knapsack over their bytes.
 
-A memory comes back whole, or only with what it lays down: its notes that are in force. What it is worth is how near it
-is to what was said, a little more if it is recent, and more if it holds a rule. Of two that say the same only the later
-one comes.
+A memory comes back whole, if it is one of the few nearest, or only with what it lays down: its notes that are in force.
+What it is worth is how near it is to what was said, a little more if it is recent, and more if it holds a rule. Of two
+that say the same only the later one comes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ STANDING = 0.15  # what a memory that holds a rule is worth more, and one whose 
 LEAST = 0.25  # worth below which nothing comes back whole: of MiniLM's cosines unrelated texts reach about 0.1
 SHARP = 0.1  # by so much in worth one memory is worth e of another: two that are half as near are no match for one
 BESIDE = 0.25  # what a whole memory still adds to its notes
+WHOLE = 2  # memories that come back whole for one message: more of them keep a small reader from finding what it needs
 SAME = 0.95  # cosine from which on two memories say the same
 STEPS = 512  # parts into which the budget is divided
 
@@ -80,7 +81,7 @@ def choose(
     forms = [
         [form for form in each.forms(place not in unique) if form[1] <= budget] for place, each in enumerate(candidates)
     ]
-    taken = knapsack([[(size, value) for _, size, value in each] for each in forms], budget)
+    taken = knapsack([[(size, value, form == "whole") for form, size, value in each] for each in forms], budget, WHOLE)
     chosen = [(candidates[place], forms[place][option][0]) for place, option in enumerate(taken) if option is not None]
     return sorted(chosen, key=lambda each: -each[0].age)
 
@@ -94,30 +95,35 @@ def without_repetitions(candidates: Sequence[Candidate], vectors_ND: Sequence[ND
     return kept
 
 
-def knapsack(items: Sequence[Sequence[tuple[int, float]]], budget: int) -> list[int | None]:
+def knapsack(items: Sequence[Sequence[tuple[int, float, bool]]], budget: int, most: int) -> list[int | None]:
     """Of each item at most one option, so that the values are greatest in all and the sizes fit the budget.
 
     Sizes are rounded up to a 512th of the budget.
 
     Args:
-        items: options of each as (size, value).
+        items: options of each as (size, value, whether it counts).
         budget: in the sizes' unit.
+        most: options that count, of all that are taken.
     """
-    best = np.zeros((len(items) + 1, STEPS + 1))
-    steps = [[-(-size * STEPS // max(1, budget)) for size, _ in options] for options in items]
+    best = np.zeros((len(items) + 1, most + 1, STEPS + 1))  # of the first items, by how many count and what they take
+    steps = [[-(-size * STEPS // max(1, budget)) for size, *_ in options] for options in items]
     for place, options in enumerate(items):
-        best[place + 1] = best[place]
-        for size, (_, value) in zip(steps[place], options, strict=True):
+        before, after = best[place], best[place + 1]
+        after[:] = before
+        for size, (_, value, counts) in zip(steps[place], options, strict=True):
             if size <= STEPS:
-                with_it = best[place, : STEPS + 1 - size] + value
-                best[place + 1, size:] = np.maximum(best[place + 1, size:], with_it)
+                with_it = before[: most + 1 - counts, : STEPS + 1 - size] + value
+                after[counts:, size:] = np.maximum(after[counts:, size:], with_it)
     taken: list[int | None] = [None] * len(items)
-    left = STEPS
+    left, free = STEPS, most
     for place in reversed(range(len(items))):
-        for option, (size, (_, value)) in enumerate(zip(steps[place], items[place], strict=True)):
-            reached = size <= left and best[place, left - size] + value == best[place + 1, left]
-            if best[place + 1, left] > best[place, left] and reached:
+        reached = best[place + 1, free, left]
+        if reached == best[place, free, left]:
+            continue
+        for option, (size, (_, value, counts)) in enumerate(zip(steps[place], items[place], strict=True)):
+            fits = size <= left and counts <= free
+            if fits and best[place, free - counts, left - size] + value == reached:
                 taken[place] = option
-                left -= size
+                left, free = left - size, free - counts
                 break
     return taken

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memkv.compaction import Item, to_messages
+from memkv.compaction.base import BROUGHT_BACK
 from memkv.model import HybridModel
 from memkv.session.long_term import Found, LongTerm, Sought
 from memkv.session.page_fault import bring_back
@@ -45,7 +46,7 @@ def bring_memories(long_term: LongTerm, draft: Draft, name: str, text: str, room
     """
     profile = long_term.model.profile
     present = {item.n for item in draft.items if item.kind == "message"}
-    back = {item.text for item in draft.items if item.kind == "memory"}
+    back = {item.text for item in draft.items if item.kind in BROUGHT_BACK}
     budget = profile.at(max(0, room)) - profile.at(0)
     sought = long_term.find(text, name, present, budget, back)
     items, memories, events = list(draft.items), list(draft.memories), list(draft.events)
@@ -71,13 +72,27 @@ def bring_in(long_term: LongTerm, draft: Draft, found: Sequence[Found]) -> int:
     The cache then holds what reading the items' text would give, token for token. What cannot be spliced is read with
     the message that follows, and the event says why.
     """
-    model, chat = long_term.model, long_term.model.chat
-    # Notes and parts come as text, a few words each, and first: they are read with what else is new before the caches.
     whole = [each for each in found if each.form == "whole"]
+    spliced = bring_whole(long_term, draft, whole) if whole else 0
+    # What holds now stands behind what was said of it before, and nearest to the message: it is read with that.
     for each in found:
         if each.form != "whole":
             draft.bring(each, "text", AS_TEXT[each.form])
-    splicer = long_term.splicer if whole else None
+    return spliced
+
+
+def up_to_whole(items: Sequence[Item]) -> tuple[Item, ...]:
+    """The items that the cache holds once whole memories were spliced in: what was noted stands behind them, unread."""
+    end = len(items)
+    while end and items[end - 1].kind == "noted":
+        end -= 1
+    return tuple(items[:end])
+
+
+def bring_whole(long_term: LongTerm, draft: Draft, whole: Sequence[Found]) -> int:
+    """Append whole stretches, as `bring_in` does."""
+    model, chat = long_term.model, long_term.model.chat
+    splicer = long_term.splicer
     if splicer is None:
         for each in whole:
             draft.bring(each, "text", long_term.as_text)

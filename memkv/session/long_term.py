@@ -31,7 +31,7 @@ from memkv.splice.segment import unpacked
 from memkv.store import Memory, Notes, StoredSegment, TenantStore
 from memkv.store.spoken import as_notes, as_text
 
-STRETCH = 256  # tokens from which on a stretch of messages is finished
+STRETCH = 64  # tokens from which on a stretch of messages is finished; longer ones say more that nobody asked for
 REPAIR = 8  # tokens of a segment that are read again where it is put
 CAUGHT_UP = 4  # sessions whose memories are made at the first turn of another one
 NEAR = 24  # nearest segments that are looked at for one message

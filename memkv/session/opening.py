@@ -20,7 +20,7 @@ from memkv.session.room import AIM, tokens_within
 from memkv.snapshot import Fingerprint
 from memkv.snapshot_file import read_snapshot
 from memkv.store import NewEvent, SessionRecord, TenantStore
-from memkv.store.records import BROUGHT, OF
+from memkv.store.records import BROUGHT, KIND, OF
 
 OPENING_TRIES = 3
 
@@ -53,7 +53,7 @@ def load_items(tenant: TenantStore, record: SessionRecord) -> tuple[Item, ...]:
     known = {memory.n: memory for memory in tenant.memories(record.name)}
     found = []
     for memory in (known[n] for n in record.context):
-        kind = "memory" if OF in memory.data or BROUGHT in memory.data else memory.kind
+        kind = memory.data.get(KIND, "memory") if OF in memory.data or BROUGHT in memory.data else memory.kind
         sure = memory.data.get("sure")
         found.append(Item(memory.n, kind, memory.role, text_of(tenant, memory), memory.sources, sure))
     return tuple(found)

@@ -11,7 +11,7 @@ from memkv.compaction import Item
 from memkv.live import LiveCache
 from memkv.session.long_term import Found
 from memkv.store import NewEvent, NewMemory
-from memkv.store.records import OF
+from memkv.store.records import KIND, OF
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,11 @@ class Draft:
         of = found.place
         came = {"score": found.score, "bytes": found.nbytes, "how": how, "why": why, "trust": list(found.trust)}
         self.log("recalled", {"memory": self.free_n, "of": of, "form": found.form, **came})
-        self.items.append(Item(self.free_n, "memory", "", found.text))
-        text = "" if found.form == "whole" else found.text  # notes may be made anew, and a part was for one message
-        self.memories.append(NewMemory(text, kind="recalled", data={OF: of}))
+        whole = found.form == "whole"
+        kind = "memory" if whole else "noted"
+        self.items.append(Item(self.free_n, kind, "", found.text))
+        text = "" if whole else found.text  # notes may be made anew, and a part was for one message
+        self.memories.append(NewMemory(text, kind="recalled", data={OF: of} if whole else {OF: of, KIND: kind}))
 
     def brought(self, session: str) -> set[int]:
         """Numbers of the messages of a session that came back whole in this turn as a memory."""

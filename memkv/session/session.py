@@ -19,7 +19,7 @@ from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
 from memkv.session.answering import OnText, answer, read, settle
 from memkv.session.at_rest import at_rest
-from memkv.session.bringing import bring_memories, bring_stretches, room_for_recall
+from memkv.session.bringing import bring_memories, bring_stretches, room_for_recall, up_to_whole
 from memkv.session.long_term import LongTerm
 from memkv.session.opening import open_cache, token_bytes
 from memkv.session.records import Draft, Reply, as_memory
@@ -155,7 +155,7 @@ class Session:
             draft.add("system", "system", self._pending_system)
         spliced = 0
         if self.memories and (spliced := self._bring_memories(draft, text, max_new_tokens)):
-            has_read = tuple(draft.items)
+            has_read = up_to_whole(draft.items)
         if self.recall:
             room = room_for_recall(self.model, draft, self.context_budget, text, max_new_tokens)
             bring_stretches(self.model, self.tenant, self.name, draft, text, room)

@@ -26,7 +26,7 @@ from memkv.store.blob_files import storage_errors, sync_folder
 from memkv.store.hashed_write import CHUNK
 from memkv.store.manifest import Manifest, parse_manifest
 from memkv.store.names import check_name, to_json
-from memkv.store.records import BROUGHT, OF, BlobRef, Memory, SessionRecord
+from memkv.store.records import BROUGHT, KIND, OF, BlobRef, Memory, SessionRecord
 from memkv.store.spoken import as_text
 
 MAGIC = b"MEMKVSES"
@@ -86,7 +86,8 @@ def whole(backend: Backend, tenant_id: str, memory: Memory) -> Memory:
     if of is None:
         return memory
     text = memory.text or as_text(backend.index.stretch(tenant_id, of["session"], of["first"], of["last"]))
-    return dataclasses.replace(memory, text=text, data={BROUGHT: True})
+    kind = {KIND: memory.data[KIND]} if KIND in memory.data else {}
+    return dataclasses.replace(memory, text=text, data={BROUGHT: True, **kind})
 
 
 def write_file(path: Path, parts: list[bytes | memoryview]) -> None:

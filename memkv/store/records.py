@@ -10,8 +10,9 @@ Buffer = bytes | bytearray | memoryview  # contiguous
 
 
 # In the data of a memory that was brought back from another session: where from (that session, first and last memory),
-# or, in one that was imported, that it was. Notes of such a place are kept with their text, as they may be made anew.
-OF, BROUGHT = "of", "brought"
+# or, in one that was imported, that it was. Notes of such a place are kept with their text, as they may be made anew,
+# and with the kind of item that they are in a context.
+OF, BROUGHT, KIND = "of", "brought", "kind"
 NotePlace = tuple[str, int, int, int]  # session, first and last number of the stretch, index among its notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memkv.errors import InvalidInput
-from memkv.recall.choosing import HALF_LIFE, STEPS, Candidate, choose, knapsack
+from memkv.recall.choosing import HALF_LIFE, STEPS, WHOLE, Candidate, choose, knapsack
 from memkv.recall.nearest import Nearest, as_bytes
 
 RNG = np.random.default_rng(0)
@@ -90,8 +91,14 @@ def numbers(found: list[tuple[Candidate, str]]) -> list[int]:
 def test_what_fits_and_is_worth_most_comes_back_in_the_order_it_was_said():
     found = [candidate(1, 0.6, 300, age=30), candidate(2, 0.6, 150, age=20), candidate(3, 0.5, 150, age=10)]
     assert numbers(choose(found, units(3), 310)) == [2, 3]
-    assert numbers(choose(found, units(3), 1000)) == [1, 2, 3]
     assert numbers(choose(found, units(3), 140)) == []
+
+
+def test_only_the_nearest_come_whole_whatever_room_there_is_and_the_others_with_their_notes():
+    found = [candidate(n, 0.3 + n / 100, 100, standing=1, noted=20) for n in range(1, 6)]
+    came = choose(found, units(5), 10_000)
+    assert [form for _, form in came] == ["notes"] * (5 - WHOLE) + ["whole"] * WHOLE
+    assert numbers(choose([candidate(n, 0.3 + n / 100) for n in range(1, 6)], units(5), 10_000)) == [4, 5]
 
 
 def test_one_that_is_much_nearer_is_worth_more_than_two_that_are_not():
@@ -101,7 +108,7 @@ def test_one_that_is_much_nearer_is_worth_more_than_two_that_are_not():
 
 def test_where_there_is_room_a_memory_comes_whole_and_else_with_its_notes():
     found = [candidate(1, 0.3, 200, 30, 1, noted=20), candidate(2, 0.5, 200, 20, 1, noted=20), candidate(3, 0.4, 200)]
-    assert [form for _, form in choose(found, units(3), 1000)] == ["whole", "whole", "whole"]
+    assert [form for _, form in choose(found, units(3), 1000)] == ["notes", "whole", "whole"]
     assert [(each.address[1], form) for each, form in choose(found, units(3), 250)] == [(1, "notes"), (2, "whole")]
     assert [(each.address[1], form) for each, form in choose(found, units(3), 45)] == [(1, "notes"), (2, "notes")]
 
@@ -129,21 +136,20 @@ def test_what_was_said_twice_comes_once_as_it_was_said_last():
     assert numbers(choose([candidate(1, 0.9, age=50), candidate(2, 0.8, age=5)], same, 999)) == [2]
 
 
-@given(st.lists(st.tuples(st.integers(1, STEPS), st.integers(1, 9)), max_size=7))
-def test_the_knapsack_is_the_best_there_is(items):
-    sizes, worths = [size for size, _ in items], [float(worth) for _, worth in items]
-    taken = knapsack([[(size, worth)] for size, worth in zip(sizes, worths, strict=True)], STEPS)
-    chosen = [place for place, option in enumerate(taken) if option is not None]
-    subsets = (c for r in range(len(items) + 1) for c in itertools.combinations(range(len(items)), r))
-    best = max(sum(worths[i] for i in c) for c in subsets if sum(sizes[i] for i in c) <= STEPS)
-    assert sum(sizes[i] for i in chosen) <= STEPS and sum(worths[i] for i in chosen) == best
-
-
-@given(st.lists(st.lists(st.tuples(st.integers(1, STEPS), st.integers(1, 9)), max_size=2), max_size=5))
-def test_of_several_forms_at_most_one_is_taken_and_the_best_together(items):
-    options = [[(size, float(value)) for size, value in each] for each in items]
-    taken = knapsack(options, STEPS)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(1, STEPS), st.integers(1, 9), st.booleans()), max_size=2), max_size=5),
+    st.integers(0, 3),
+)
+def test_of_several_forms_at_most_one_is_taken_and_the_best_together(items, most):
+    options = [[(size, float(value), counts) for size, value, counts in each] for each in items]
+    taken = knapsack(options, STEPS, most)
     found = [each[option] for each, option in zip(options, taken, strict=True) if option is not None]
-    every = itertools.product(*[[(0, 0.0), *each] for each in options])
-    best = max(sum(value for _, value in all_of) for all_of in every if sum(size for size, _ in all_of) <= STEPS)
-    assert sum(size for size, _ in found) <= STEPS and sum(value for _, value in found) == best
+    every = itertools.product(*[[(0, 0.0, False), *each] for each in options])
+    fit = [all_of for all_of in every if fits(all_of, most)]
+    assert fits(found, most) and sum(value for _, value, _ in found) == max(
+        sum(value for _, value, _ in all_of) for all_of in fit
+    )
+
+
+def fits(taken: Sequence[tuple[int, float, bool]], most: int) -> bool:
+    return sum(size for size, _, _ in taken) <= STEPS and sum(counts for _, _, counts in taken) <= most

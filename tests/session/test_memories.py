@@ -222,7 +222,7 @@ def test_rules_come_back_as_notes_where_the_conversation_has_no_room_and_go_with
         reply = session.turn("Which headlines?", max_new_tokens=4)
         [back] = recalled(reply)
         assert (back["form"], back["how"], reply.spliced_tokens) == ("notes", "text", 0)
-        assert [item.text.splitlines()[1:] for item in session.context if item.kind == "memory"] == [[f"- {RULE}"]]
+        assert [item.text.splitlines()[1:] for item in session.context if item.kind == "noted"] == [[f"- {RULE}"]]
         assert holds_its_text(session)
         items = session.context
     with Session(llama, tenant, "today") as session:
@@ -235,7 +235,7 @@ def test_rules_come_back_as_notes_where_the_conversation_has_no_room_and_go_with
     tenant.forget_memory("tuesday", 1)
     assert RULE.encode() not in b"".join(path.read_bytes() for path in store_folder.rglob("*") if path.is_file())
     with Session(llama, tenant, "today") as session:
-        assert not any(item.kind == "memory" for item in session.context)
+        assert not any(item.kind in ("memory", "noted") for item in session.context)
 
 
 def test_what_is_near_and_has_no_room_is_said(llama, tenant):
@@ -260,3 +260,17 @@ def test_a_part_comes_as_text_and_goes_with_what_it_was_of(llama, tenant):
     tenant.forget_memory("tuesday", 1)
     with Session(llama, tenant, "today") as session:
         assert not any(FOLDER in item.text for item in session.context)
+
+
+def test_what_was_noted_stands_behind_what_comes_whole_in_one_message_before_the_question(llama, tenant):
+    rules = [f"The {colour} folder must be locked at night." for colour in ("red", "blue", "green", "white")]
+    for day, rule in enumerate(rules):
+        say(llama, tenant, f"day-{day}", rule)
+    with Session(llama, tenant, "today") as session:
+        reply = session.turn("Which folder must be locked at night?", max_new_tokens=4)
+        assert [each["form"] for each in recalled(reply)] == ["whole", "whole", "notes", "notes"]
+        *_, noted, asked, answer = to_messages(llama, session.context)
+        assert noted["role"] == "system" and sum(f"- {rule}" in noted["content"] for rule in rules) == 2
+        assert asked["role"] == "user" and answer["role"] == "assistant" and holds_its_text(session)
+    with Session(llama, tenant, "today") as session:
+        assert session.opened.how == "restored" and holds_its_text(session)
