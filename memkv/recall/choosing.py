@@ -26,6 +26,9 @@ LEAST = 0.25  # worth below which nothing comes back whole: of MiniLM's cosines 
 SHARP = 0.1  # by so much in worth one memory is worth e of another: two that are half as near are no match for one
 BESIDE = 0.25  # what a whole memory still adds to its notes
 WHOLE = 2  # memories that come back whole for one message: more of them keep a small reader from finding what it needs
+NOTED = (
+    8  # the nearest memories of which notes come back for one message: all are read, however many sessions there were
+)
 SAME = 0.95  # cosine from which on two memories say the same
 STEPS = 512  # parts into which the budget is divided
 
@@ -56,13 +59,13 @@ class Candidate:
         recent: float = 0.5 ** (max(0.0, self.age) / HALF_LIFE)
         return self.cosine + RECENT * recent + STANDING * self.standing
 
-    def forms(self, repeated: bool) -> list[tuple[Form, int, float]]:
-        """Forms in which it can come, with the bytes that each takes and its value; one that is repeated not whole."""
+    def forms(self, whole: bool, noted: bool) -> list[tuple[Form, int, float]]:
+        """Forms in which it can come, if it may come whole or noted, with the bytes that each takes and its value."""
         value = math.exp(self.worth / SHARP)
         found: list[tuple[Form, int, float]] = []
-        if self.noted:
+        if noted:
             found.append(("notes", self.noted, value))
-        if self.worth >= LEAST and not repeated:
+        if self.worth >= LEAST and whole:
             found.append(("whole", self.nbytes, value * (1 + BESIDE) if self.noted else value))
         return found
 
@@ -78,8 +81,11 @@ def choose(
         budget: bytes.
     """
     unique = set(without_repetitions(candidates, vectors_ND))
+    holding = [place for place, each in enumerate(candidates) if each.noted]
+    near = set(sorted(holding, key=lambda place: -candidates[place].worth)[:NOTED])
     forms = [
-        [form for form in each.forms(place not in unique) if form[1] <= budget] for place, each in enumerate(candidates)
+        [form for form in each.forms(place in unique, place in near) if form[1] <= budget]
+        for place, each in enumerate(candidates)
     ]
     taken = knapsack([[(size, value, form == "whole") for form, size, value in each] for each in forms], budget, WHOLE)
     chosen = [(candidates[place], forms[place][option][0]) for place, option in enumerate(taken) if option is not None]

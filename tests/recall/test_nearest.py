@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memkv.errors import InvalidInput
-from memkv.recall.choosing import HALF_LIFE, STEPS, WHOLE, Candidate, choose, knapsack
+from memkv.recall.choosing import HALF_LIFE, NOTED, STEPS, WHOLE, Candidate, choose, knapsack
 from memkv.recall.nearest import Nearest, as_bytes
 
 RNG = np.random.default_rng(0)
@@ -99,6 +99,8 @@ def test_only_the_nearest_come_whole_whatever_room_there_is_and_the_others_with_
     came = choose(found, units(5), 10_000)
     assert [form for _, form in came] == ["notes"] * (5 - WHOLE) + ["whole"] * WHOLE
     assert numbers(choose([candidate(n, 0.3 + n / 100) for n in range(1, 6)], units(5), 10_000)) == [4, 5]
+    many = [candidate(n, -0.5 + n / 100, 100, standing=1, noted=20) for n in range(1, 25)]
+    assert numbers(choose(many, units(24), 10_000)) == list(range(25 - NOTED, 25))
 
 
 def test_one_that_is_much_nearer_is_worth_more_than_two_that_are_not():
