@@ -39,7 +39,6 @@ from train.run_folder import RunFolder, open_run
 
 RUNS = Path("build/hybrid")
 SENSITIVITIES = "sensitivities.json"
-STAGES = ("corpus", "match", "choose", "distil")
 Stage = Literal["corpus", "match", "choose", "distil"]
 
 
@@ -86,7 +85,7 @@ def hybridize(config: Config, out: Path, until: Stage, console: Console) -> None
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    folder = open_run(out, dataclasses.replace(config, model=str(config.model)))
+    folder = open_run(out, config)
     precision = precision_of(config)
     base = HybridModel.from_pretrained(config.model, dtype=precision, device=config.device)
     check_maps(base.hf.config)

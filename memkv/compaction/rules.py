@@ -15,8 +15,9 @@ BINDING = re.compile(
     r"signs? off|approv\w+|limit\w*|maximum|minimum|prefer\w*|avoid)\b",
     re.IGNORECASE,
 )
-BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|\(?[a-z][.)])\s+")
-INSIDE = re.compile(r"(?!\s*(?:[-*•]|\(?\d{1,2}[.):]|\(?[a-z][.)])\s)[\w\"“'(]")  # a line that can go on another one
+MARK = r"\s*(?:[-*•]|\(?\d{1,2}[.):]|\(?[a-z][.)])\s"  # of an entry of a list
+BULLET = re.compile(rf"^{MARK}+")
+INSIDE = re.compile(rf"(?!{MARK})[\w\"“'(]")  # the beginning of a line that can go on another one
 # A sentence ends at . ! or ? before a space and a capital, so that "5.5" and "e.g. this" do not cut it.
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“'])")
 LONGEST_RULE = 600  # characters; longer passages are prose, not a rule

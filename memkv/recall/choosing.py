@@ -26,9 +26,7 @@ LEAST = 0.25  # worth below which nothing comes back whole: of MiniLM's cosines 
 SHARP = 0.1  # by so much in worth one memory is worth e of another: two that are half as near are no match for one
 BESIDE = 0.25  # what a whole memory still adds to its notes
 WHOLE = 2  # memories that come back whole for one message: more of them keep a small reader from finding what it needs
-NOTED = (
-    8  # the nearest memories of which notes come back for one message: all are read, however many sessions there were
-)
+NOTED = 8  # memories of which notes come back for one message: they are read, however many sessions there were
 SAME = 0.95  # cosine from which on two memories say the same
 STEPS = 512  # parts into which the budget is divided
 

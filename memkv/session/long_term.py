@@ -207,11 +207,9 @@ class LongTerm:
             messages = self.tenant.stretch(stored.session, stored.first, stored.last)
             every = self._forms(stored, messages, each.cosine, session)
             if every["whole"].nbytes > budget and stored.session != session:
-                every |= self._part(every["whole"], messages, text, budget)
+                every["whole"] = self._part(every["whole"], messages, text, budget)
             forms = {form: one for form, one in every.items() if one.text not in back}
-            if not messages or every.keys() - forms.keys() - {
-                "notes"
-            }:  # forgotten by another process just now, or here
+            if not messages or "whole" not in forms:  # forgotten by another process this moment, or here
                 continue
             near.append(each)
             ages.append(now - messages[-1].created)
@@ -221,7 +219,7 @@ class LongTerm:
         candidates = [
             Candidate(
                 each.address,
-                forms.get("part", forms["whole"]).nbytes,
+                forms["whole"].nbytes,
                 each.cosine,
                 age,
                 self.notes.standing(forms["whole"].stored),
@@ -234,19 +232,16 @@ class LongTerm:
         left = {each.address for each in candidates if each.nbytes > budget and each.worth >= LEAST}
         left -= {each.address for each, _ in chosen}
         return Sought(
-            tuple(
-                found[each.address]["part" if "part" in found[each.address] and form == "whole" else form]
-                for each, form in chosen
-            ),
+            tuple(found[each.address][form] for each, form in chosen),
             tuple(found[each.address]["whole"] for each in near if each.address in left),
         )
 
-    def _part(self, whole: Found, messages: Sequence[Memory], asked: str, budget: int) -> dict[Form, Found]:
-        """What of a segment comes back in place of all of it; nothing where nothing of it is touched, or fits."""
+    def _part(self, whole: Found, messages: Sequence[Memory], asked: str, budget: int) -> Found:
+        """What of a segment comes back in place of all of it; the whole where nothing of it is touched, or fits."""
         profile = self.model.profile
         room = tokens_within(self.model, profile.at(0) + budget)
         text = part_of(messages, asked, room, self.model.chat.count)
-        return {"part": replace(whole, text=text, nbytes=self.bytes_of(text), form="part")} if text else {}
+        return replace(whole, text=text, nbytes=self.bytes_of(text), form="part") if text else whole
 
     def _forms(
         self, stored: StoredSegment, messages: Sequence[Memory], cosine: float, session: str

@@ -6,6 +6,7 @@ it becomes one array of token ids and the places at which documents end; nothing
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -171,8 +172,6 @@ def documents(place: Path) -> Iterator[str]:
 
 def plain(path: Path) -> str:
     """What a file says."""
-    import gzip
-
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     text = raw.decode("utf-8", "replace")
     if ".htm" not in path.name:

@@ -6,8 +6,6 @@ stored stays small. Embeddings stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
@@ -107,8 +105,3 @@ def changed(hybrid: BambaForCausalLM) -> dict[str, Tensor]:
         elif ".mamba." in name or ("norm" in name and "lora" not in name):
             found[name] = tensor
     return found
-
-
-def layers_of(hybrid: BambaForCausalLM) -> Sequence[int]:
-    """Those that keep their attention."""
-    return [index for index, layer in enumerate(hybrid.model.layers) if layer.block_type == "full_attention"]

@@ -11,7 +11,7 @@ from memkv.fingerprint import weights_hash
 from memkv.hybrids.mixers import Record, save_mixers
 from memkv.hybrids.whole import assembled
 from memkv.model import HybridModel
-from train.hybrid.distil import changed, layers_of
+from train.hybrid.distil import changed
 
 WHOLE = "hybrid"
 
@@ -21,7 +21,7 @@ def export(base: HybridModel, hybrid: BambaForCausalLM, folder: Path, recipe: st
 
     The whole hybrid is made from the small file, so that both are the same model.
     """
-    record = Record(base.name, weights_hash(base.hf, torch.bfloat16), tuple(layers_of(hybrid)), recipe)
+    record = Record(base.name, weights_hash(base.hf, torch.bfloat16), tuple(hybrid.config.attn_layer_indices), recipe)
     small = save_mixers(folder, changed(hybrid), record)
     whole = assembled(base.hf, folder)
     whole.save_pretrained(folder / WHOLE)

@@ -119,9 +119,3 @@ class Loop:
     def trained(self) -> dict[str, Tensor]:
         """Parameters that are trained, by name."""
         return {name: each for name, each in self.modules.named_parameters() if each.requires_grad}
-
-
-def finished(folder: RunFolder, part: str, steps: int) -> bool:
-    """Whether a stage has all its steps behind it, by its curve."""
-    done = [each["step"] for each in folder.curves() if each["part"] == part and each["kind"] == "train"]
-    return (folder.part(part) / CHECKPOINT).exists() and max(done, default=0) >= steps
