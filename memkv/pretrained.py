@@ -25,8 +25,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from memkv.embedded import EMBEDDED, Notify, converted_folder, no_progress_bars
+from memkv.embedded import EMBEDDED, converted_folder, no_progress_bars
 from memkv.errors import ModelUnavailable
+from memkv.made_once import Notify
 
 __all__ = ["EMBEDDED", "load", "load_config", "resolve"]
 

@@ -1,6 +1,5 @@
 """The embedded model: converted once, whole or not at all, with the tokens and numbers that the GGUF means."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import torch
 
 from memkv import embedded, pretrained
 from memkv.errors import ModelUnavailable
+from memkv.made_once import hash_file
 
 # What llama.cpp (llama-cpp-python 0.3.36, add_bos=False, special=False) makes of these texts with the same GGUF.
 LLAMA_CPP_TOKENS = [
@@ -85,7 +85,7 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     killed = start_conversion(home)
     deadline = time.monotonic() + 60
-    while not list(home.glob("models/*.converting-*")):
+    while not list(home.glob("models/*.making-*")):
         assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()
         time.sleep(0.02)
     os.killpg(killed.pid, signal.SIGKILL)
@@ -96,7 +96,7 @@ def home(tmp_path_factory):
     said = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     (folder,) = {out.splitlines()[-1] for out, _ in said}
-    assert sorted(out.count("NOTICE Converting") for out, _ in said) == [0, 1], "one converts, the other waits for it"
+    assert sorted(out.count("NOTICE Making") for out, _ in said) == [0, 1], "one converts, the other waits for it"
     assert [err for _, err in said] == ["", ""], "nothing but notices is said outside a terminal"
     assert sorted(os.listdir(home / "models")) == [Path(folder).name, "smollm2-135m.lock"]
     return home
@@ -136,38 +136,13 @@ def test_the_weights_speak_english_and_stop_at_the_end_of_a_turn(loaded):
 def test_a_truncated_conversion_is_noticed_and_made_again(home, monkeypatch):
     monkeypatch.setenv("MEMKV_HOME", str(home))
     (weights,) = home.glob("models/*/model.safetensors")
-    whole = embedded.hash_file(weights)
+    whole = hash_file(weights)
     with weights.open("r+b") as file:
         file.truncate(weights.stat().st_size // 2)
     notices: list[str] = []
     folder = embedded.converted_folder(notices.append)
     assert "damaged (model.safetensors has 134530276 bytes of 269060552)" in notices[0]
-    assert embedded.hash_file(folder / "model.safetensors") == whole, "the conversion gives the same bytes again"
-
-
-@pytest.fixture
-def small_folder(tmp_path):
-    (tmp_path / "weights").write_bytes(bytes(range(256)))
-    entry = {"bytes": 256, "blake3": embedded.hash_file(tmp_path / "weights")}
-    (tmp_path / embedded.MANIFEST).write_text(json.dumps({"weights": entry}))
-    assert embedded.find_damage(tmp_path) is None
-    return tmp_path
-
-
-def test_one_flipped_bit_is_damage(small_folder):
-    (small_folder / "weights").write_bytes(bytes([1, *range(1, 256)]))
-    assert embedded.find_damage(small_folder) == "weights was altered"
-
-
-def test_a_missing_file_is_damage(small_folder):
-    (small_folder / "weights").unlink()
-    assert embedded.find_damage(small_folder) == "no weights"
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"weights": 3}', '{"weights": {"bytes": "x", "blake3": ""}}'])
-def test_a_manifest_that_cannot_be_read_is_damage(small_folder, text):
-    (small_folder / embedded.MANIFEST).write_text(text)
-    assert "unreadable manifest.json" in str(embedded.find_damage(small_folder))
+    assert hash_file(folder / "model.safetensors") == whole, "the conversion gives the same bytes again"
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path, monkeypatch):
