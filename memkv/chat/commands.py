@@ -22,7 +22,10 @@ HELP = """\
 /why                 what earlier talk the last reply had before it, and why
 /why N               the life of item N: where it came from, what took it out, where it can be found
 /pin TEXT            keep TEXT as a rule, word for word, through every compaction
+/edit N TEXT         put rule or summary N in other words
 /compact [STRATEGY]  make the context smaller now: truncate, summary, pinned, pinned+summary
+/preview [STRATEGY]  what that would leave, without doing it
+/undo                take the last compaction back
 /size                bytes by tier
 /forget N            delete item N and all that was made from it, everywhere
 /export FILE         this session as one file
@@ -51,8 +54,17 @@ def run_command(session: Session, line: str) -> Literal["quit", "go on"]:
             show_why(session, number(rest, "/why N")) if rest else show_recalled(session)
         case "/pin":
             out().print(f"Pinned as {session.pin(rest)}.")
+        case "/edit":
+            n, _, text = rest.partition(" ")
+            out().print(f"It is {session.edit(number(n, '/edit N TEXT'), text)} now.")
         case "/compact":
             compact(session, rest or None)
+        case "/preview":
+            compact(session, rest or None, preview=True)
+        case "/undo":
+            with err().status("reading the earlier context again"):
+                size = session.undo()
+            out().print(f"Taken back: {format_bytes(size)} of cache.")
         case "/size":
             show_size(session)
         case "/forget":
@@ -128,12 +140,13 @@ def show_recalled(session: Session) -> None:
         out().print(each[:1].upper() + each[1:] + ".", markup=False)
 
 
-def compact(session: Session, strategy: str | None) -> None:
-    """Compact now and say what left."""
+def compact(session: Session, strategy: str | None, preview: bool = False) -> None:
+    """Compact now, or see what would come of it, and say what left."""
     with err().status("compacting"):
-        found = session.compact(strategy)
+        found = session.compact(strategy, preview=preview)
     console = out()
-    console.print(f"{format_bytes(found.before)} to {format_bytes(found.after)} of cache.")
+    would = "It would be " if preview else ""
+    console.print(f"{would}{format_bytes(found.before)} to {format_bytes(found.after)} of cache.")
     for entry in found.ledger.left():
         heirs = ", ".join(map(str, entry.found_in))
         where = f"made into {heirs}, {entry.overlap:.0%} of its words kept" if heirs else "in the store only"

@@ -45,14 +45,14 @@ def token_bytes(token_ids: Sequence[int]) -> bytes:
     return np.asarray(token_ids, dtype="<i4").tobytes()
 
 
-def load_items(tenant: TenantStore, record: SessionRecord) -> tuple[Item, ...]:
-    """The context's items from the store, which is the truth.
+def items_of(tenant: TenantStore, name: str, numbers: Sequence[int]) -> tuple[Item, ...]:
+    """Items of session `name` by number, from the store, which is the truth; those that were forgotten are left out.
 
     A memory of another conversation is stored as the place that it came from.
     """
-    known = {memory.n: memory for memory in tenant.memories(record.name)}
+    known = {memory.n: memory for memory in tenant.memories(name)}
     found = []
-    for memory in (known[n] for n in record.context):
+    for memory in (known[n] for n in numbers if n in known):
         kind = memory.data.get(KIND, "memory") if OF in memory.data or BROUGHT in memory.data else memory.kind
         sure = memory.data.get("sure")
         found.append(Item(memory.n, kind, memory.role, text_of(tenant, memory), memory.sources, sure))
@@ -82,7 +82,7 @@ def open_once(
     """`open_cache`, of the state at one head."""
     began = time.perf_counter()
     record = tenant.session(name)
-    items = load_items(tenant, record)
+    items = items_of(tenant, name, record.context)
     if not items:
         return Start(record, model.new_cache(), (), Opened("new", 0, 0, time.perf_counter() - began))
     try:

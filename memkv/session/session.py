@@ -9,23 +9,25 @@ from dataclasses import asdict
 from types import TracebackType
 
 from memkv.cache_size import CacheSize
-from memkv.compaction import Compaction, Context, Item, default_strategy, to_messages
+from memkv.compaction import Compaction, Item, default_strategy
 from memkv.compaction import strategy as strategy_by_name
 from memkv.compress import codec as codec_by_name
-from memkv.config import format_bytes, parse_bytes
-from memkv.errors import DidNotShrink, InvalidInput, MemkvError
+from memkv.config import parse_bytes
+from memkv.errors import InvalidInput, MemkvError
 from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
-from memkv.session.answering import OnText, answer, read, settle
+from memkv.session import changing
+from memkv.session.answering import OnText, answer, settle
 from memkv.session.at_rest import at_rest
 from memkv.session.bringing import bring_memories, bring_stretches, room_for_recall, up_to_whole
 from memkv.session.long_term import LongTerm
-from memkv.session.opening import open_cache, token_bytes
-from memkv.session.records import Draft, Reply, as_memory
+from memkv.session.opening import items_of, open_cache, token_bytes
+from memkv.session.records import Draft, Reply
 from memkv.session.room import AIM, check_budget, check_message
 from memkv.snapshot_file import to_buffers
 from memkv.store import NewEvent, NewMemory, TenantStore
+from memkv.turns import Message
 
 DEFAULT_BUDGET = "64 MiB"
 DEFAULT_CODEC = "identity"
@@ -133,11 +135,14 @@ class Session:
         max_new_tokens: int = 256,
         sampling: Sampling | None = None,
         progress: Progress | None = None,
+        history: Sequence[Message] = (),
     ) -> Reply:
         """Say `text`, get the reply, and commit both with the cache.
 
         `on_text` gets the reply piece by piece. Ctrl-C during the reply keeps what was written so far and marks it; an
-        earlier Ctrl-C undoes the turn. If anything is raised, session and store are as before the turn.
+        earlier Ctrl-C undoes the turn (a callback may raise KeyboardInterrupt too). If anything is raised, session and
+        store are as before the turn. `history` are messages that were exchanged elsewhere before it, user's and
+        assistant's; they become part of the session.
 
         Raises:
             InvalidInput: an empty message, or one that does not fit the model's positions.
@@ -149,10 +154,12 @@ class Session:
         began = time.perf_counter()
         self.model.chat.new_moment()
         draft = self._draft()
-        reused = 0 if self._make_room(draft, text, max_new_tokens) else len(draft.live)
+        reused = 0 if self._make_room(draft, text, max_new_tokens, history) else len(draft.live)
         has_read = tuple(draft.items)
         if self._pending_system:
             draft.add("system", "system", self._pending_system)
+        for message in history:
+            draft.add("message", message["role"], message["content"])
         spliced = 0
         if self.memories and (spliced := self._bring_memories(draft, text, max_new_tokens)):
             has_read = up_to_whole(draft.items)
@@ -195,8 +202,12 @@ class Session:
             spliced_tokens=spliced,
         )
 
-    def compact(self, strategy: str | None = None, budget: int | str | None = None) -> Compaction:
+    def compact(
+        self, strategy: str | None = None, budget: int | str | None = None, preview: bool = False
+    ) -> Compaction:
         """Make the context smaller now; by default to 60% of what it takes or of the budget, whichever is less.
+
+        A `preview` says what would come of it, and changes nothing.
 
         Raises:
             DidNotShrink: the result would not be smaller; nothing was changed.
@@ -209,8 +220,37 @@ class Session:
         else:
             aim = most = parse_bytes(budget)
         compaction = self._compact(draft, aim, most, strategy)
-        self._commit(draft)
+        if not preview:
+            self._commit(draft)
         return compaction
+
+    def undo(self) -> int:
+        """Bring back the context that the last compaction replaced, with what was said since; bytes of its cache.
+
+        Raises:
+            NotFound: there is no compaction to undo.
+            BudgetExceeded: that context does not fit the budget.
+        """
+        self.model.chat.new_moment()
+        draft = self._draft()
+        size = changing.undo(self.model, self.tenant, self.name, draft, self.context_budget)
+        self._commit(draft)
+        return size
+
+    def edit(self, n: int, text: str) -> int:
+        """Put a rule or a summary in other words; the new item's number.
+
+        Raises:
+            NotFound: there is no such item.
+            InvalidInput: no words, or a message, which stays as it was said.
+        """
+        self.model.chat.new_moment()
+        draft = self._draft()
+        self.tenant.memory(self.name, n)
+        (stored,) = items_of(self.tenant, self.name, [n])
+        number = changing.edit(self.model, draft, stored, text)
+        self._commit(draft)
+        return number
 
     def pin(self, rule: str, sources: Sequence[int] = ()) -> int:
         """Keep `rule` word for word in the registry; it enters the context with the next compaction.
@@ -299,37 +339,10 @@ class Session:
             draft.log("compaction_failed", {"reason": type(error).__name__, "error": str(error)})
 
     def _compact(self, draft: Draft, aim: int, most: int, strategy: str | None) -> Compaction:
-        """Replace the draft's context by a smaller one with a cache of its own: of `aim` bytes, at worst of `most`."""
-        began = time.perf_counter()
+        """Make the draft's context smaller, with this session's strategy or another one."""
         chosen = self.strategy if strategy is None else strategy_by_name(strategy)
-        next_n = draft.free_n
-        present = {item.n for item in draft.items}
-        pinned = (item for item in self._pinned_by_hand() if item.n not in present)
-        context = Context(self.model, (*draft.items, *pinned), draft.live, next_n)
-        found = chosen.compact(context, aim, most)
-        live = self.model.new_cache()
-        read(self.model, live, "", self.model.chat.stable(to_messages(self.model, found.items)))
-        before, after = draft.live.size().payload, live.size().payload
-        if after >= before:
-            raise DidNotShrink(
-                f"{chosen.name} would leave {format_bytes(after)} of {format_bytes(before)}, so nothing was changed",
-                "Give a smaller budget, or another strategy (`/compact truncate` in the chat).",
-            )
-        new = [item for item in found.items if item.n >= next_n]
-        draft.memories += [as_memory(item) for item in new]
-        draft.live, draft.items = live, list(found.items)
-        draft.log(
-            "compaction",
-            {
-                "strategy": chosen.name,
-                "before": before,
-                "after": after,
-                "budget": aim,
-                "seconds": round(time.perf_counter() - began, 3),
-                "ledger": found.ledger.as_data(),
-            },
-        )
-        return Compaction(found.items, before, after, found.ledger)
+        pinned = changing.pinned_by_hand(self.tenant, self.name)
+        return changing.compact(self.model, chosen, draft, pinned, aim, most)
 
     def _bring_memories(self, draft: Draft, text: str, max_new_tokens: int) -> int:
         """Put what earlier conversations said about the message before it; the tokens that came as cache.
@@ -345,11 +358,6 @@ class Session:
         except MemkvError as error:
             draft.log("memories_failed", {"reason": type(error).__name__, "error": str(error)})
             return 0
-
-    def _pinned_by_hand(self) -> list[Item]:
-        """Rules that a user pinned, also those that no compaction has put into the context yet."""
-        rules = self.tenant.memories(self.name, kind="rule")
-        return [Item(rule.n, "rule", "", rule.text, rule.sources) for rule in rules if rule.data.get("pinned")]
 
     def _commit(self, draft: Draft) -> None:
         """Store text, events and cache in one transaction; the session moves on only when that is durable."""
@@ -376,14 +384,15 @@ class Session:
             with suppress(MemkvError, KeyboardInterrupt):
                 self.long_term.remember(self.name)
 
-    def _make_room(self, draft: Draft, text: str, max_new_tokens: int) -> bool:
+    def _make_room(self, draft: Draft, text: str, max_new_tokens: int, history: Sequence[Message]) -> bool:
         """Refuse a message that cannot be read; compact first where the model's positions would run out.
 
         Returns:
             Whether it compacted.
         """
         model, limit = self.model, self.model.max_tokens
-        needed = check_message(model, self.context_budget, text, self._pending_system or "", max_new_tokens)
+        before = "\n".join([self._pending_system or "", *(message["content"] for message in history)])
+        needed = check_message(model, self.context_budget, text, before, max_new_tokens)
         if limit is None or len(draft.live) + needed <= limit:
             return False
         profile = model.profile

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from architectures import NAMED
+from talking import POLICY, in_full, talk
 from tiny_chat import TEMPLATES, tiny_chat
 
 from memkv.compaction import to_messages
@@ -22,19 +23,6 @@ from memkv.model import HybridModel
 from memkv.session import Session
 from memkv.snapshot import same_tensors
 from memkv.store import MemoryStore, TenantStore
-
-POLICY = "1. Never name a source.\n2. Headlines must be at most 62 characters.\nWe meet on Tuesdays."
-
-
-def talk(session: Session, turns: int, start: int = 0) -> None:
-    for turn in range(start, start + turns):
-        session.turn(f"Question {turn}: what of item {turn * 7}?", max_new_tokens=8)
-
-
-def in_full(session: Session) -> list[int]:
-    """The tokens that a single reading of the context gives."""
-    chat = session.model.chat
-    return chat.encode(chat.stable(to_messages(session.model, session.context)))
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
