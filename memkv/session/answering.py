@@ -22,13 +22,14 @@ class Answer:
 
     `all_in_text` is whether every generated token shows in `text`, `first_token` a `time.perf_counter` reading.
     `before` is the cache at the stable boundary before the reply, `stable` the text that it had read, `opened` that
-    text with the template's opening of a reply.
+    text with the template's opening of a reply. `ended` is whether the model ended it, or one of the texts that do.
     """
 
     text: str
     tokens: int
     all_in_text: bool
     interrupted: bool
+    ended: bool
     first_token: float
     before: LiveCache
     stable: str
@@ -43,10 +44,12 @@ def answer(
     max_new_tokens: int,
     sampling: Sampling | None,
     progress: Progress | None,
+    stops: Sequence[str] = (),
 ) -> Answer:
     """Read what the draft's cache, which `has_read` some of the draft's items, has not; then reply.
 
-    Ctrl-C while the reply is written ends it there; before that it is raised.
+    Ctrl-C while the reply is written ends it there; before that it is raised. So does any of the texts in `stops`,
+    which the reply then lacks; what might become one is not shown before it is clear that it does not.
     """
     chat = model.chat
     now = to_messages(model, draft.items)
@@ -57,21 +60,56 @@ def answer(
     read(model, draft.live, stable, opened)
     prompt = len(draft.live)
     tokens: list[int] = []
-    shown, first, interrupted = "", 0.0, False
+    shown, first, interrupted, stop = "", 0.0, False, -1
     try:
         for token in model.generate(draft.live, max_new_tokens, sampling, chat.stop_ids):
             first = first or time.perf_counter()
             tokens.append(token)
             text = chat.decode(tokens)
-            if on_text is not None and not text.endswith(UNFINISHED):
-                on_text(text[len(shown) :])
-                shown = text
+            if text.endswith(UNFINISHED):
+                continue
+            stop = min((at for each in stops if (at := text.find(each)) >= 0), default=-1)
+            safe = text[:stop] if stop >= 0 else text[: len(text) - held_back(text, stops)]
+            if on_text is not None and len(safe) > len(shown):
+                on_text(safe[len(shown) :])
+                shown = safe
+            if stop >= 0:
+                break
     except KeyboardInterrupt:
         interrupted = True
-    # Ctrl-C may come when a token is read but not handed out: then the cache is ahead of the text.
-    all_in_text = chat.all_in_text(tokens) and len(draft.live) == prompt + len(tokens)
     reply = chat.decode(tokens).rstrip(UNFINISHED)
-    return Answer(reply, len(tokens), all_in_text, interrupted, first or time.perf_counter(), before, stable, opened)
+    if stop >= 0:
+        reply = reply[:stop]
+    elif on_text is not None and not interrupted and len(reply) > len(shown):
+        on_text(reply[len(shown) :])  # what might have become a stop
+    # Ctrl-C may come when a token is read but not handed out: then the cache is ahead of the text.
+    all_in_text = stop < 0 and chat.all_in_text(tokens) and len(draft.live) == prompt + len(tokens)
+    ended = not interrupted and (stop >= 0 or len(tokens) < max_new_tokens)
+    began = first or time.perf_counter()
+    return Answer(reply, len(tokens), all_in_text, interrupted, ended, began, before, stable, opened)
+
+
+def held_back(text: str, stops: Sequence[str]) -> int:
+    """How many characters at the end of a text are the beginning of one of `stops`."""
+    return max((n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
+
+
+def log_turn(draft: Draft, answered: Answer, reused: int, spliced: int) -> int:
+    """Log an exchange, which is the draft's last two items; the tokens that were read for it."""
+    prefilled = len(draft.live) - reused - spliced - answered.tokens
+    draft.log(
+        "turn",
+        {
+            "memories": [item.n for item in draft.items[-2:]],
+            "reused_tokens": reused,
+            "spliced_tokens": spliced,
+            "prefilled_tokens": prefilled,
+            "generated_tokens": answered.tokens,
+            "cache_bytes": draft.live.size().payload,
+            "interrupted": answered.interrupted,
+        },
+    )
+    return prefilled
 
 
 def settle(model: HybridModel, draft: Draft, answered: Answer) -> None:

@@ -13,7 +13,7 @@ from memkv.model import HybridModel
 from memkv.session.answering import read
 from memkv.session.opening import items_of
 from memkv.session.records import Draft, as_memory
-from memkv.store import TenantStore
+from memkv.store import Memory, TenantStore
 
 EDITED = ("rule", "summary")  # kinds of items that may be put in other words: what memkv keeps, not what was said
 
@@ -121,6 +121,21 @@ def edit(model: HybridModel, draft: Draft, stored: Item, text: str) -> int:
     if any(item.n == stored.n for item in draft.items):
         reread(model, draft, [new if item.n == stored.n else item for item in draft.items])
     return new.n
+
+
+def bring_back(draft: Draft, stored: Memory) -> None:
+    """Quote an item in front of the next message.
+
+    Raises:
+        InvalidInput: it is in the context already, or has no text of its own.
+    """
+    quoted = any(item.kind == "recalled" and stored.n in item.sources for item in draft.items)
+    if quoted or any(item.n == stored.n for item in draft.items):
+        raise InvalidInput(f"Item {stored.n} is in the context", "There is nothing to bring back.")
+    if not stored.text:
+        raise InvalidInput(f"Item {stored.n} is a memory of another session", "Ask about it, and it comes back.")
+    draft.log("recalled", {"memory": draft.free_n, "from": stored.n, "score": 1.0})
+    draft.add("recalled", "", stored.text, sources=(stored.n,))
 
 
 def pinned_by_hand(tenant: TenantStore, name: str) -> list[Item]:

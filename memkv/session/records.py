@@ -31,8 +31,9 @@ class Reply:
     """What a turn gives back.
 
     `size` is the live cache measured after the turn, `reused_tokens` were not read again, `spliced_tokens` came out of
-    memories as cache, `prefilled_tokens` were read new, `stored_bytes` lie on disk for this session's cache; `events`
-    are what was logged, newest last.
+    memories as cache, `prefilled_tokens` were read new, `stored_bytes` lie on disk for this session's cache; `ended`
+    says whether the reply came to its end, and was not cut off at its most tokens or by Ctrl-C; `events` are what was
+    logged, newest last.
     """
 
     text: str
@@ -44,6 +45,7 @@ class Reply:
     seconds: float
     stored_bytes: int
     interrupted: bool = False
+    ended: bool = True
     events: tuple[NewEvent, ...] = ()
     spliced_tokens: int = 0
 

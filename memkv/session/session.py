@@ -18,7 +18,7 @@ from memkv.live import LiveCache
 from memkv.model import HybridModel, Progress
 from memkv.sampling import Sampling
 from memkv.session import changing
-from memkv.session.answering import OnText, answer, settle
+from memkv.session.answering import OnText, answer, log_turn, settle
 from memkv.session.at_rest import at_rest
 from memkv.session.bringing import bring_memories, bring_stretches, room_for_recall, up_to_whole
 from memkv.session.long_term import LongTerm
@@ -136,13 +136,14 @@ class Session:
         sampling: Sampling | None = None,
         progress: Progress | None = None,
         history: Sequence[Message] = (),
+        stops: Sequence[str] = (),
     ) -> Reply:
         """Say `text`, get the reply, and commit both with the cache.
 
         `on_text` gets the reply piece by piece. Ctrl-C during the reply keeps what was written so far and marks it; an
         earlier Ctrl-C undoes the turn (a callback may raise KeyboardInterrupt too). If anything is raised, session and
         store are as before the turn. `history` are messages that were exchanged elsewhere before it, user's and
-        assistant's; they become part of the session.
+        assistant's; they become part of the session. The reply ends before any of the texts in `stops`.
 
         Raises:
             InvalidInput: an empty message, or one that does not fit the model's positions.
@@ -167,24 +168,12 @@ class Session:
             room = room_for_recall(self.model, draft, self.context_budget, text, max_new_tokens)
             bring_stretches(self.model, self.tenant, self.name, draft, text, room)
         draft.add("message", "user", text)
-        answered = answer(self.model, draft, has_read, on_text, max_new_tokens, sampling, progress)
+        answered = answer(self.model, draft, has_read, on_text, max_new_tokens, sampling, progress, stops)
         if answered.interrupted and not answered.text.strip():
             raise KeyboardInterrupt
         draft.add("message", "assistant", answered.text, {"interrupted": True} if answered.interrupted else None)
         settle(self.model, draft, answered)
-        prefilled = len(draft.live) - reused - spliced - answered.tokens
-        draft.log(
-            "turn",
-            {
-                "memories": [item.n for item in draft.items[-2:]],
-                "reused_tokens": reused,
-                "spliced_tokens": spliced,
-                "prefilled_tokens": prefilled,
-                "generated_tokens": answered.tokens,
-                "cache_bytes": draft.live.size().payload,
-                "interrupted": answered.interrupted,
-            },
-        )
+        prefilled = log_turn(draft, answered, reused, spliced)
         if draft.live.size().payload > self.context_budget:
             self._compact_or_note(draft)
         self._commit(draft)
@@ -198,6 +187,7 @@ class Session:
             seconds=time.perf_counter() - began,
             stored_bytes=self.stored_bytes,
             interrupted=answered.interrupted,
+            ended=answered.ended,
             events=tuple(draft.events),
             spliced_tokens=spliced,
         )
@@ -269,6 +259,17 @@ class Session:
         draft.log("pinned", {"memory": number})
         self._commit(draft)
         return number
+
+    def bring_back(self, n: int) -> None:
+        """Quote item `n`, which left the context, in front of the next message.
+
+        Raises:
+            NotFound: there is no such item.
+            InvalidInput: it is in the context, or has no text of its own.
+        """
+        draft = self._draft()
+        changing.bring_back(draft, self.tenant.memory(self.name, n))
+        self._commit(draft)
 
     def forget(self, n: int, progress: Progress | None = None) -> None:
         """Delete memory `n` and all that was made from it, everywhere, and read the rest again.

@@ -102,3 +102,36 @@ def test_what_was_said_elsewhere_becomes_part_of_the_session(tenant: TenantStore
     with pytest.raises(BudgetExceeded):
         long = [Message(role="user", content="word " * 400)]
         Session(llama, tenant, "t", context_budget=llama.profile.at(200)).turn("And?", history=long)
+
+
+def test_what_left_the_context_is_quoted_before_the_next_message(tenant: TenantStore, llama: HybridModel) -> None:
+    session = Session(llama, tenant, "s", strategy="truncate", recall=False, memories=False)
+    session.turn("The canary is called Kiwi.", max_new_tokens=4)
+    talk(session, 4)
+    with pytest.raises(InvalidInput, match="is in the context"):
+        session.bring_back(1)
+    session.compact()
+    session.bring_back(1)
+    with pytest.raises(InvalidInput, match="is in the context"):
+        session.bring_back(1)
+    again = Session(llama, tenant, "s", recall=False, memories=False)
+    assert again.opened.how == "restored"
+    reply = again.turn("And?", max_new_tokens=4)
+    assert reply.reused_tokens > 0 and "Kiwi" in llama.chat.decode(again.fork().token_ids)
+    assert in_full(again) == again.fork().token_ids
+
+
+def test_a_reply_ends_before_a_stop_and_nothing_of_it_is_shown(tenant: TenantStore, llama: HybridModel) -> None:
+    plain = Session(llama, tenant, "plain", memories=False).turn("What of item 7?", max_new_tokens=24)
+    middle = len(plain.text) // 2
+    stop = plain.text[middle : middle + 3]
+    shown: list[str] = []
+    session = Session(llama, tenant, "s", memories=False)
+    reply = session.turn("What of item 7?", max_new_tokens=24, on_text=shown.append, stops=[stop, "never said"])
+    assert reply.text == plain.text[: plain.text.index(stop)] == "".join(shown) and reply.ended
+    assert in_full(session) == session.fork().token_ids
+    shown.clear()
+    whole = Session(llama, tenant, "t", memories=False).turn(
+        "What of item 7?", max_new_tokens=24, on_text=shown.append, stops=["~~~~"]
+    )
+    assert whole.text == plain.text == "".join(shown) and not whole.ended
