@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from memkv.chat.recalled import origin
 from memkv.chat.terminal import emit, err, error_data, out, progress, report, size_line
 from memkv.config import format_bytes
 from memkv.errors import ConfigError, Conflict, MemkvError, NotFound
@@ -252,15 +253,6 @@ def meter(session: Session, reply: Reply) -> None:
             console.print(
                 f"over the budget, and compaction failed: {event.data['error']}", style="yellow", markup=False
             )
-
-
-def origin(data: Mapping[str, Any]) -> str:
-    """Where a recalled text comes from, for people."""
-    of = data.get("of")
-    if not of:
-        return f"message {data['from']}"
-    form = {"notes": "the rules of ", "part": "a part of "}.get(data.get("form", ""), "")
-    return f"{form}session {of['session']}, items {of['first']} to {of['last']}"
 
 
 def too_large(data: Mapping[str, Any]) -> str:

@@ -13,12 +13,14 @@ from memkv.chat.demo_command import Demo
 from memkv.chat.doctor_command import Doctor
 from memkv.chat.measure_command import Measure
 from memkv.chat.memory_command import MemoryCommand
+from memkv.chat.serve_command import Serve
 from memkv.chat.terminal import emit, error_data, report
 from memkv.config import load_yaml
 from memkv.errors import MemkvError
 
 Command = (
     Annotated[Chat, tyro.conf.subcommand("chat")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
     | Annotated[MemoryCommand, tyro.conf.subcommand("memory", description="Look at, move and delete what is stored.")]
     | Annotated[Measure, tyro.conf.subcommand("measure")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.text import Text
 
 from memkv.chat.life import one_line
+from memkv.chat.recalled import of_last_reply
 from memkv.chat.terminal import err, out, progress, size_line
 from memkv.config import format_bytes
 from memkv.errors import InvalidInput
@@ -111,33 +112,25 @@ def show_recalled(session: Session) -> None:
     """What was brought back for the last reply: from where, how near it was, what it takes."""
     from rich.table import Table
 
-    from memkv.chat.chat_command import origin, too_large
+    from memkv.chat.chat_command import too_large
 
-    events = session.tenant.events(session.name)
-    turns = [place for place, event in enumerate(events) if event.kind == "turn"]
-    since = turns[-2] if len(turns) > 1 else 0
+    back, left = of_last_reply(session.tenant, session.name)
     table = Table("N", "from", "when", "score", "cache", "came as", box=None, pad_edge=False)
-    reasons: dict[str, str] = {}  # why one came as text or was read again -> its number
-    left: list[str] = []
-    for event in events[since : turns[-1]] if turns else []:
-        if event.kind == "memories_left":
-            left.append(too_large(event.data))
-        elif event.kind == "recalled":
-            data, of = event.data, event.data.get("of")
-            said = session.tenant.stretch(of["session"], of["first"], of["first"]) if of else []
-            when = f"{datetime.fromtimestamp(said[0].created):%Y-%m-%d %H:%M}" if said else "this session"
-            size = format_bytes(data["bytes"]) if "bytes" in data else ""
-            others = [voice for voice in data.get("trust", ()) if voice not in ("user", "assistant")]
-            came = data["form"] if data.get("form") in ("notes", "part") else data.get("how", "text")
-            how = ", ".join([came, *others])  # who else speaks there: quoted, tool
-            table.add_row(str(data["memory"]), Text(origin(data)), when, f"{data['score']:.0%}", size, how)
-            reasons.setdefault(data.get("why", ""), str(data["memory"]))
+    reasons: dict[str, int] = {}  # why one came as text or was read again -> its number
+    for each in back:
+        when = f"{datetime.fromtimestamp(each.said):%Y-%m-%d %H:%M}" if each.said else ""
+        when = when if each.session else "this session"
+        size = "" if each.nbytes is None else format_bytes(each.nbytes)
+        how = ", ".join([each.came, *each.voices])  # who else speaks there: quoted, tool
+        table.add_row(str(each.n), Text(each.origin), when, f"{each.score:.0%}", size, how)
+        reasons.setdefault(each.why, each.n)
     out().print(table if table.row_count else "Nothing was brought back for it.")
     for why, number in reasons.items():
         if why:
             out().print(f"{number}: {why}", markup=False)
-    for each in left:
-        out().print(each[:1].upper() + each[1:] + ".", markup=False)
+    for data in left:
+        said = too_large(data)
+        out().print(said[:1].upper() + said[1:] + ".", markup=False)
 
 
 def compact(session: Session, strategy: str | None, preview: bool = False) -> None:
