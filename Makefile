@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test eval train lint format bench parity codecs suites lock clean
+.PHONY: setup demo serve test eval train lint format bench parity codecs suites lock clean
 
 setup: $(READY)
 
@@ -20,6 +20,10 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)
 	$(BIN)/memkv demo
+
+# The page, the OpenAI protocol and the memory API; prints the address.
+serve: $(READY)
+	$(BIN)/memkv serve $(ARGS)
 
 # Two processes with one thread each: tiny models gain nothing from more.
 test: $(READY)

@@ -69,6 +69,7 @@ class Serve:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((self.host, self.port))
+            listener.listen()  # from here on clients wait instead of being refused
         except OSError as error:
             raise ConfigError(
                 f"Cannot listen on {self.host}:{self.port}: {error.strerror}",

@@ -19,7 +19,13 @@ EDITED = ("rule", "summary")  # kinds of items that may be put in other words: w
 
 
 def compact(
-    model: HybridModel, strategy: CompactionStrategy, draft: Draft, pinned: Sequence[Item], aim: int, most: int
+    model: HybridModel,
+    strategy: CompactionStrategy,
+    draft: Draft,
+    pinned: Sequence[Item],
+    aim: int,
+    most: int,
+    trigger: str,
 ) -> Compaction:
     """Replace the draft's context by a smaller one with a cache of its own: of `aim` bytes, at worst of `most`.
 
@@ -30,6 +36,7 @@ def compact(
         pinned: rules that users pinned, whether or not the context holds them.
         aim: bytes of cache.
         most: bytes of cache.
+        trigger: what it was done for, to be logged: `budget`, `positions` or `request`.
 
     Raises:
         DidNotShrink: the result would not be smaller.
@@ -56,6 +63,7 @@ def compact(
         "compaction",
         {
             "strategy": strategy.name,
+            "trigger": trigger,
             "before": before,
             "after": after,
             "budget": aim,

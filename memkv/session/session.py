@@ -209,7 +209,7 @@ class Session:
             aim, most = int(AIM * min(self.context_budget, self.size.payload)), self.context_budget
         else:
             aim = most = parse_bytes(budget)
-        compaction = self._compact(draft, aim, most, strategy)
+        compaction = self._compact(draft, aim, most, "request", strategy)
         if not preview:
             self._commit(draft)
         return compaction
@@ -335,15 +335,15 @@ class Session:
     def _compact_or_note(self, draft: Draft) -> None:
         """Compact after a turn. A turn is never lost over it: a compaction that fails is logged and told."""
         try:
-            self._compact(draft, int(AIM * self.context_budget), self.context_budget, None)
+            self._compact(draft, int(AIM * self.context_budget), self.context_budget, "budget")
         except MemkvError as error:
             draft.log("compaction_failed", {"reason": type(error).__name__, "error": str(error)})
 
-    def _compact(self, draft: Draft, aim: int, most: int, strategy: str | None) -> Compaction:
+    def _compact(self, draft: Draft, aim: int, most: int, trigger: str, strategy: str | None = None) -> Compaction:
         """Make the draft's context smaller, with this session's strategy or another one."""
         chosen = self.strategy if strategy is None else strategy_by_name(strategy)
         pinned = changing.pinned_by_hand(self.tenant, self.name)
-        return changing.compact(self.model, chosen, draft, pinned, aim, most)
+        return changing.compact(self.model, chosen, draft, pinned, aim, most, trigger)
 
     def _bring_memories(self, draft: Draft, text: str, max_new_tokens: int) -> int:
         """Put what earlier conversations said about the message before it; the tokens that came as cache.
@@ -397,5 +397,5 @@ class Session:
         if limit is None or len(draft.live) + needed <= limit:
             return False
         profile = model.profile
-        self._compact(draft, profile.at(int(AIM * (limit - needed))), profile.at(limit - needed), None)
+        self._compact(draft, profile.at(int(AIM * (limit - needed))), profile.at(limit - needed), "positions")
         return True

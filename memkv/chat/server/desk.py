@@ -195,6 +195,11 @@ class Desk:
         self.drop((tenant, said[:-2]))
         self._hold((tenant, said), live)
 
+    def forget_plain(self) -> None:
+        """Let go of all plain conversations."""
+        for place in [place for place, held in self._held.items() if isinstance(held, LiveCache)]:
+            self.drop(place)
+
     # -- what is held
 
     @property

@@ -142,7 +142,7 @@ async def begin(new: NewSession, service: Served, tenant: Mine) -> SessionView:
         except BaseException:
             service.desk.discard_empty(key)
             raise
-        return session_view(tenant, name, session)
+        return session_view(service.desk.model, tenant, name, session)
 
     return await service.desk.run(job, key)
 
@@ -150,7 +150,7 @@ async def begin(new: NewSession, service: Served, tenant: Mine) -> SessionView:
 @ROUTER.get("/sessions/{name}", responses=fails(404))
 def session(name: Name, service: Served, tenant: Mine) -> SessionView:
     """A session as it is now. It is not opened for that."""
-    return session_view(tenant, name, service.desk.held((tenant.id, name)))
+    return session_view(service.desk.model, tenant, name, service.desk.held((tenant.id, name)))
 
 
 @ROUTER.post("/sessions/{name}/open", responses=fails(404, 409, 503, 507))
@@ -161,7 +161,7 @@ async def open_session(name: Name, how: Opening, service: Served, tenant: Mine) 
         options["context_budget"] = how.context_budget
     key = (tenant.id, name)
     return await service.desk.run(
-        lambda: session_view(tenant, name, service.desk.session(key, options, create=False)), key
+        lambda: session_view(service.desk.model, tenant, name, service.desk.session(key, options, create=False)), key
     )
 
 
@@ -329,7 +329,7 @@ async def import_session(
             record = await service.desk.run(lambda: tenant.import_session(Path(path), name))
         except DamagedBlob as error:  # it names the file, which the client knows by another name
             raise DamagedBlob(error.message.replace(path, "The file"), error.next_step) from error
-        return session_view(tenant, record.name, None)
+        return session_view(service.desk.model, tenant, record.name, None)
     finally:
         os.unlink(path)
 
@@ -364,6 +364,6 @@ async def change(service: Service, tenant: TenantStore, name: str, what: Callabl
     def job() -> SessionView:
         session = service.desk.session(key, {}, create=False)
         what(session)
-        return session_view(tenant, name, session)
+        return session_view(service.desk.model, tenant, name, session)
 
     return await service.desk.run(job, key)

@@ -19,6 +19,7 @@ from memkv.errors import MemkvError
 
 LOG = logging.getLogger("memkv.server")
 RETRY_SECONDS = 1
+SIMPLER = {"json_invalid": "{} is not JSON", "string_pattern_mismatch": "{} is not in the form that is described"}
 # Fields of the protocol that are taken only where they ask for nothing.
 NOT_DONE = (
     "n", "logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "logit_bias", "tools", "tool_choice",
@@ -118,7 +119,7 @@ def install(app: FastAPI) -> None:
         first = max(error.errors(), key=lambda each: len(each["loc"]))
         place = [str(part) for part in first["loc"] if PLACE.fullmatch(str(part))]
         where = ".".join(place) or None
-        said = "The body is not JSON" if first["type"] == "json_invalid" else f"{where or 'The body'}: {first['msg']}"
+        said = SIMPLER.get(first["type"], "{}: " + first["msg"]).format(where or "The body")
         code = "invalid_input"
         if place and place[0] in NOT_DONE:
             said, code = f"{said}: anything else is not done here", "unsupported_parameter"

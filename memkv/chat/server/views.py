@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from memkv.cache_size import CacheSize
-from memkv.compaction import Compaction, Item
+from memkv.compaction import Compaction, Item, to_messages
+from memkv.model import HybridModel
 from memkv.recall.stretch import text_of
 from memkv.session import Session
 from memkv.session.opening import items_of
@@ -66,6 +67,8 @@ class SessionView(BaseModel):
     codec: str
     budget: int = Field(description="Most bytes of live cache.")
     stored_bytes: int = Field(description="Of its cache on disk.")
+    said_tokens: int = Field(description="Tokens of all messages that were ever said in it.")
+    said_bytes: int = Field(description="Of a cache of all of them, had nothing been compacted.")
     live: CacheView | None = Field(description="None while its cache is in the store only.")
     opened: dict[str, Any] | None = Field(description="How it came up, where it is live.")
     context: list[ItemView]
@@ -130,8 +133,8 @@ def item_of_store(tenant: TenantStore, memory: Memory, in_context: bool) -> Item
     )  # fmt: skip
 
 
-def session_view(tenant: TenantStore, name: str, session: Session | None) -> SessionView:
-    """A session as it is now; `session` where its cache is in memory.
+def session_view(model: HybridModel, tenant: TenantStore, name: str, session: Session | None) -> SessionView:
+    """A session as it is now; `session` where its cache is in memory, of the server's `model`.
 
     Raises:
         NotFound: there is none.
@@ -140,11 +143,15 @@ def session_view(tenant: TenantStore, name: str, session: Session | None) -> Ses
     live = session if session is not None and not session.moved else None
     known = {memory.n: memory for memory in tenant.memories(name)}
     settings = record.settings
+    spoken = [memory for memory in known.values() if memory.kind in ("message", "system")]
+    items = [Item(memory.n, memory.kind, memory.role, memory.text) for memory in spoken]
+    said = len(model.chat.encode(model.chat.stable(to_messages(model, items)))) if items else 0
     return SessionView(
         name=name, head=record.head, created=record.created, updated=record.updated,
         model=str(settings.get("model", "")), strategy=str(settings.get("strategy", "")),
         codec=str(settings.get("codec", "")), budget=int(settings.get("context_budget", 0)),
-        stored_bytes=record.blob.length if record.blob else 0,
+        stored_bytes=record.blob.length if record.blob else 0, said_tokens=said,
+        said_bytes=model.profile.at(said) if said else 0,
         live=cache_view(live.size, live.tokens) if live else None,
         opened={
             "how": live.opened.how, "reason": live.opened.reason, "reused_tokens": live.opened.reused_tokens,

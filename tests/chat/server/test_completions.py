@@ -11,7 +11,9 @@ from fastapi.testclient import TestClient
 from serving import ADA, BOB, TOKENS, application, ask
 
 from memkv.chat.server.desk import Limits
+from memkv.errors import StorageFull
 from memkv.model import HybridModel
+from memkv.store import TenantStore
 
 URL = "/v1/chat/completions"
 
@@ -247,6 +249,22 @@ def test_a_model_that_fails_leaves_the_session_as_it_was(
     after = client.get("/api/sessions/s").json()
     assert (before["head"], before["context"]) == (after["head"], after["context"])
     assert said(client, ask("And?", "s"))["usage"]["reused_tokens"] > 0
+
+
+def test_a_full_disk_is_said_and_the_session_goes_on_when_there_is_room(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said(client, ask("Good morning.", "s"))
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFull("The disk is full", "Free some space.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TenantStore, "commit", full)
+        assert refused(client, ask("And?", "s"), 507)["code"] == "storage_full"
+        assert '"code": "storage_full"' in client.post(URL, json=ask("And?", "s", stream=True)).text
+    assert said(client, ask("And?", "s"))["usage"]["reused_tokens"] > 0
+    assert len(client.get("/api/sessions/s/memories").json()) == 4
 
 
 def test_models_are_listed_and_requests_are_counted(client: TestClient) -> None:

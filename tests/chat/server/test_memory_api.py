@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,6 +11,7 @@ from serving import application, ask
 
 from memkv.chat.server.desk import Limits
 from memkv.model import HybridModel
+from memkv.store import NewMemory
 
 URL = "/v1/chat/completions"
 RULE = "Headlines must have at most nine words."
@@ -190,3 +192,26 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
     response = client.request(method, path, json=body)
     assert response.status_code == status and response.json()["error"]["message"], response.text
     assert client.get("/api/sessions").json() == before
+
+
+def test_a_thousand_idle_sessions_take_no_bytes_of_cache(client: TestClient) -> None:
+    tenant = client.app.state.service.desk.store.tenant("default")
+    for number in range(1000):
+        record = tenant.create_session(f"s{number}")
+        tenant.commit(
+            f"s{number}", record.head, memories=[NewMemory("Good morning.", role="user")], context=[1], tokens=b""
+        )
+    assert len(client.get("/api/sessions", params={"limit": 1000}).json()) == 1000
+    assert client.get("/api/status").json()["live_cache_bytes"] == 0
+    say(client, "And now?", "s500")
+    held = client.get("/api/status").json()["live_cache_bytes"]
+    assert held == client.get("/api/sessions/s500").json()["live"]["payload"]
+
+
+@pytest.mark.parametrize("name", ["<b>bold", "läßt 'es'", "a b", "100%", "?x=1#y"])
+def test_any_name_that_the_store_takes_can_be_reached(client: TestClient, name: str) -> None:
+    say(client, "Good morning.", name)
+    (line,) = client.get("/api/sessions").json()
+    assert line["name"] == name
+    assert client.get(f"/api/sessions/{quote(name, safe='')}").json()["name"] == name
+    assert client.get(f"/api/sessions/{quote(name, safe='')}/export").status_code == 200
