@@ -22,7 +22,8 @@ class Answer:
 
     `all_in_text` is whether every generated token shows in `text`, `first_token` a `time.perf_counter` reading.
     `before` is the cache at the stable boundary before the reply, `stable` the text that it had read, `opened` that
-    text with the template's opening of a reply. `ended` is whether the model ended it, or one of the texts that do.
+    text with the template's opening of a reply, and `prompt` the tokens up to there. `ended` is whether the model ended
+    it, or one of the texts that do.
     """
 
     text: str
@@ -31,6 +32,7 @@ class Answer:
     interrupted: bool
     ended: bool
     first_token: float
+    prompt: int
     before: LiveCache
     stable: str
     opened: str
@@ -75,18 +77,19 @@ def answer(
                 shown = safe
             if stop >= 0:
                 break
+        reply = chat.decode(tokens).rstrip(UNFINISHED)
+        if on_text is not None and stop < 0 and len(reply) > len(shown):
+            on_text(reply[len(shown) :])  # what might have become a stop
     except KeyboardInterrupt:
         interrupted = True
     reply = chat.decode(tokens).rstrip(UNFINISHED)
     if stop >= 0:
         reply = reply[:stop]
-    elif on_text is not None and not interrupted and len(reply) > len(shown):
-        on_text(reply[len(shown) :])  # what might have become a stop
     # Ctrl-C may come when a token is read but not handed out: then the cache is ahead of the text.
     all_in_text = stop < 0 and chat.all_in_text(tokens) and len(draft.live) == prompt + len(tokens)
     ended = not interrupted and (stop >= 0 or len(tokens) < max_new_tokens)
     began = first or time.perf_counter()
-    return Answer(reply, len(tokens), all_in_text, interrupted, ended, began, before, stable, opened)
+    return Answer(reply, len(tokens), all_in_text, interrupted, ended, began, prompt, before, stable, opened)
 
 
 def held_back(text: str, stops: Sequence[str]) -> int:
@@ -96,7 +99,7 @@ def held_back(text: str, stops: Sequence[str]) -> int:
 
 def log_turn(draft: Draft, answered: Answer, reused: int, spliced: int) -> int:
     """Log an exchange, which is the draft's last two items; the tokens that were read for it."""
-    prefilled = len(draft.live) - reused - spliced - answered.tokens
+    prefilled = answered.prompt - reused - spliced
     draft.log(
         "turn",
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from memkv.compaction import Compaction, CompactionStrategy, Context, Item, to_messages
@@ -13,6 +13,7 @@ from memkv.model import HybridModel
 from memkv.session.answering import read
 from memkv.session.opening import items_of
 from memkv.session.records import Draft, as_memory
+from memkv.session.room import check_message
 from memkv.store import Memory, TenantStore
 
 EDITED = ("rule", "summary")  # kinds of items that may be put in other words: what memkv keeps, not what was said
@@ -91,9 +92,11 @@ def undo(model: HybridModel, tenant: TenantStore, name: str, draft: Draft, budge
     last = compactions[-1] if compactions else None
     if last is None or last.seq in undone or "context" not in last.data:
         raise NotFound("There is no compaction to undo", "The store still has every text: /memory lists them.")
-    earlier, made = set(last.data["context"]), set(last.data["made"])
-    since = [item for item in draft.items if item.n not in earlier and item.n not in made]
-    items = [*items_of(tenant, name, last.data["context"]), *since]
+    into = edits(tenant, name)
+    earlier = [latest(n, into) for n in last.data["context"]]
+    gone = {*earlier, *(latest(n, into) for n in last.data["made"])}
+    since = [item for item in draft.items if item.n not in gone]
+    items = [*items_of(tenant, name, earlier), *since]
     tokens = len(model.chat.encode(model.chat.stable(to_messages(model, items))))
     size = model.profile.at(tokens)
     if size > budget or tokens >= (model.max_tokens or tokens + 1):
@@ -107,16 +110,18 @@ def undo(model: HybridModel, tenant: TenantStore, name: str, draft: Draft, budge
     return draft.live.size().payload
 
 
-def edit(model: HybridModel, draft: Draft, stored: Item, text: str) -> int:
+def edit(model: HybridModel, draft: Draft, stored: Item, text: str, budget: int) -> int:
     """Put a rule or a summary in other words; the number of the new item, which stands in the old one's place.
 
     The old words stay in the store, as those of an item that is no longer in the context.
 
     Raises:
         InvalidInput: no words, or an item of another kind.
+        BudgetExceeded: more words than `budget` bytes of cache hold.
     """
     if not text.strip():
         raise InvalidInput("The new text is empty", "Forget the item instead, or give its text.")
+    check_message(model, budget, text, "", 1)
     if stored.kind not in EDITED:
         raise InvalidInput(
             f"Item {stored.n} is a {stored.kind}, and what was said stays as it was said",
@@ -148,10 +153,21 @@ def bring_back(draft: Draft, stored: Memory) -> None:
 
 def pinned_by_hand(tenant: TenantStore, name: str) -> list[Item]:
     """Rules that users pinned, as they read now, also those that no compaction has put into the context yet."""
-    rules = tenant.memories(name, kind="rule")
-    edited = {rule.data.get("edited") for rule in rules}
-    mine = [rule for rule in rules if rule.data.get("pinned") and rule.n not in edited]
+    edited = edits(tenant, name)
+    mine = [rule for rule in tenant.memories(name, kind="rule") if rule.data.get("pinned") and rule.n not in edited]
     return [Item(rule.n, "rule", "", rule.text, rule.sources) for rule in mine]
+
+
+def edits(tenant: TenantStore, name: str) -> dict[int, int]:
+    """What was put in other words, and into what; known also where the new words were forgotten."""
+    return {event.data["memory"]: event.data["into"] for event in tenant.events(name, "edited")}
+
+
+def latest(n: int, into: Mapping[int, int]) -> int:
+    """The number of an item's newest words."""
+    while n in into:
+        n = into[n]
+    return n
 
 
 def reread(model: HybridModel, draft: Draft, items: Sequence[Item]) -> None:

@@ -31,6 +31,7 @@ from memkv.turns import Message
 
 DEFAULT_BUDGET = "64 MiB"
 DEFAULT_CODEC = "identity"
+SYSTEM = "system"  # among the settings of a session in which nothing was said yet
 
 
 class Session:
@@ -60,6 +61,7 @@ class Session:
     """
 
     _closed: bool
+    _notes: list[NewEvent]  # to be logged with the next commit
 
     def __init__(
         self,
@@ -91,12 +93,12 @@ class Session:
             "strategy": self.strategy.name,
             "codec": self.codec_name,
         }
-        check_budget(model, self.context_budget, system or "")
+        check_budget(model, self.context_budget, system or str(before.get(SYSTEM, "")))
         if system and stored and stored.head:
             raise InvalidInput(f"Session {name!r} has begun, its system prompt is fixed", "Start another session.")
         if stored is None:
-            tenant.create_session(name, self._settings)
-        self._pending_system = system
+            tenant.create_session(name, {**self._settings, **({SYSTEM: system} if system else {})})
+        self._pending_system = system or before.get(SYSTEM)  # until the first turn reads it
         self._take_over(rebuild, progress)
 
     # -- what it holds
@@ -238,7 +240,7 @@ class Session:
         draft = self._draft()
         self.tenant.memory(self.name, n)
         (stored,) = items_of(self.tenant, self.name, [n])
-        number = changing.edit(self.model, draft, stored, text)
+        number = changing.edit(self.model, draft, stored, text, self.context_budget)
         self._commit(draft)
         return number
 
@@ -253,6 +255,7 @@ class Session:
         """
         if not rule.strip():
             raise InvalidInput("The rule is empty", "Give its text.")
+        check_message(self.model, self.context_budget, rule, "", 1)
         draft = self._draft()
         number = draft.free_n
         draft.memories.append(NewMemory(rule.strip(), kind="rule", sources=tuple(sources), data={"pinned": True}))
@@ -284,6 +287,8 @@ class Session:
             # Also when the log still holds traces (ForgetPending): the live cache and the vectors must not.
             self.long_term = LongTerm(self.model, self.tenant, self._codec, self.strategy)
             self._take_over(rebuild=False, progress=progress)
+            # That the rest was read again is what was asked for: only what did not fit any more is worth a note.
+            self._notes = [note for note in self._notes if note.kind != "rebuilt"]
 
     @property
     def moved(self) -> bool:
@@ -320,7 +325,7 @@ class Session:
         self.model.chat.new_moment()
         start = open_cache(self.model, self.tenant, self.name, self.context_budget, rebuild, progress)
         self._record, self._live, self._items, self.opened = start.record, start.live, start.items, start.opened
-        self._notes: tuple[NewEvent, ...] = start.notes
+        self._notes = list(start.notes)
         self._closed = False
 
     def _check_open(self) -> None:
@@ -362,6 +367,8 @@ class Session:
 
     def _commit(self, draft: Draft) -> None:
         """Store text, events and cache in one transaction; the session moves on only when that is durable."""
+        read = any(item.kind == "system" for item in draft.items)  # not where a rule was pinned before the first turn
+        pending = None if read else self._pending_system
         captured, refusal = at_rest(self._codec, self.model.capture(draft.live))
         if refusal:
             draft.log("codec_refused", {"codec": self.codec_name, "stored_as": list(captured.codecs), "error": refusal})
@@ -372,14 +379,12 @@ class Session:
             events=draft.events,
             context=[item.n for item in draft.items],
             tokens=token_bytes(draft.live.token_ids),
-            settings=self._settings,
+            settings={**self._settings, **({SYSTEM: pending} if pending else {})},
             fingerprint=asdict(captured.fingerprint),
             blob=to_buffers(captured),
         )
         self._live, self._items = draft.live, tuple(draft.items)
-        self._notes = ()
-        if any(item.kind == "system" for item in draft.items):  # not yet where a rule was pinned before the first turn
-            self._pending_system = None
+        self._notes, self._pending_system = [], pending
         if self.memories and any(event.kind == "compaction" for event in draft.events):
             # What left the context can come back as cache; its text is in the store anyway, and so is this turn.
             with suppress(MemkvError, KeyboardInterrupt):
@@ -392,7 +397,8 @@ class Session:
             Whether it compacted.
         """
         model, limit = self.model, self.model.max_tokens
-        before = "\n".join([self._pending_system or "", *(message["content"] for message in history)])
+        unread = (item.text for item in draft.items if item.kind == "recalled")  # at most: some may be read already
+        before = "\n".join([self._pending_system or "", *unread, *(message["content"] for message in history)])
         needed = check_message(model, self.context_budget, text, before, max_new_tokens)
         if limit is None or len(draft.live) + needed <= limit:
             return False

@@ -38,10 +38,10 @@ def verify(backend: Backend, progress: Progress | None = None, timeout: float = 
     return problems
 
 
-def check_blobs(backend: Backend, progress: Progress | None) -> list[Problem]:
-    """Every blob that something refers to."""
+def check_blobs(backend: Backend, progress: Progress | None, tenant: str | None = None) -> list[Problem]:
+    """Every blob that something refers to, of one tenant or of all."""
     problems: list[Problem] = []
-    referenced = backend.index.blobs()
+    referenced = [use for use in backend.index.blobs() if tenant in (None, use.tenant)]
     keys = {tenant.id: tenant.key for tenant in backend.index.tenants()}
     total, done = sum(use.ref.length for use in referenced), 0
     for use in referenced:

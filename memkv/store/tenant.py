@@ -22,6 +22,7 @@ from memkv.store.records import (
     NewEvent,
     NewMemory,
     Notes,
+    Problem,
     SessionInfo,
     SessionRecord,
     StoredSegment,
@@ -342,6 +343,10 @@ class TenantStore:
     def forget_session(self, name: str) -> None:
         """Delete a session with everything in it. Raises as `forget_memory`."""
         forget.forget_session(self._backend, self.id, name)
+
+    def verify(self) -> list[Problem]:
+        """Check all of the tenant's caches, and change nothing."""
+        return maintenance.check_blobs(self._backend, None, self.id)
 
     def export_session(self, name: str, path: str | Path) -> int:
         """Write the session into one file, replacing it; the file's bytes.

@@ -81,6 +81,30 @@ def test_a_rule_in_other_words_takes_the_old_ones_place(tenant: TenantStore, lla
     assert tenant.memory("s", number).text == "Headlines have nine words.", "the store keeps what it was"
 
 
+def test_an_edit_survives_an_undo_and_a_forget(tenant: TenantStore, llama: HybridModel) -> None:
+    session = Session(llama, tenant, "s", strategy="pinned", recall=False, memories=False)
+    talk(session, 3)
+    number = session.pin("Headlines have nine words.")
+    session.compact()
+    talk(session, 3)
+    session.compact()
+    new = session.edit(number, "Headlines have seven words.")
+    session.undo()
+    assert [item.text for item in session.context if item.kind == "rule"] == ["Headlines have seven words."]
+    session.forget(new)
+    talk(session, 3)
+    session.compact()
+    assert not [item for item in session.context if item.kind == "rule"], "the old words do not come back"
+
+
+def test_a_rule_that_no_context_holds_is_not_pinned(tenant: TenantStore, llama: HybridModel) -> None:
+    session = Session(llama, tenant, "s", context_budget=llama.profile.at(400), memories=False)
+    number = session.pin("Headlines have nine words.")
+    for change in (lambda: session.pin("word " * 200), lambda: session.edit(number, "word " * 200)):
+        with pytest.raises(BudgetExceeded):
+            change()
+
+
 def test_what_was_said_is_not_edited(tenant: TenantStore, llama: HybridModel) -> None:
     session = Session(llama, tenant, "s")
     talk(session, 1)

@@ -11,10 +11,10 @@ from memkv.chat.server.desk import Desk, Key, Stop
 from memkv.chat.server.wire import Answered, Asked
 from memkv.compaction import Item
 from memkv.errors import InvalidInput
-from memkv.session import Session
 from memkv.session.answering import answer, settle
 from memkv.session.records import Draft
 from memkv.session.room import check_message
+from memkv.store import Memory
 from memkv.turns import Message
 
 OnText = Callable[[str], None]
@@ -31,13 +31,19 @@ def by_session(
         MemkvError: as `Session.turn`; the session is as it was before.
     """
     stop.check()
+    began = time.perf_counter()
     tenant = desk.store.tenant(key[0])
-    begun = tenant.exists(key[1]) and tenant.session(key[1]).head > 0
+    there = tenant.exists(key[1])
+    memories = tenant.memories(key[1]) if there else []
+    begun = any(memory.kind in ("message", "system") for memory in memories)
     system = {} if begun or not asked.system else {"system": asked.system}
+    held = desk.held(key)
+    opened_before = None if held is None else held.opened
     try:
         session = desk.session(key, {**options, **system}, create=True)
         if begun:
-            check_history(session, asked)
+            check_history(key[1], memories, asked)
+        waited = time.perf_counter() - began
         reply = session.turn(
             asked.text,
             on_text=checking(stop, on_text),
@@ -48,10 +54,13 @@ def by_session(
             stops=asked.stops,
         )
     except BaseException:
-        desk.discard_empty(key)
+        if not there:
+            desk.discard_empty(key)
         raise
     events = [{"kind": event.kind, "data": dict(event.data)} for event in reply.events]
     opened = session.opened
+    # What this request itself had to read of the earlier talk, as no stored cache fitted, was not reused.
+    again = min(reply.reused_tokens, opened.prefilled_tokens) if opened is not opened_before else 0
     account = {
         "name": session.name,
         "opened": opened.how,
@@ -62,33 +71,44 @@ def by_session(
         "events": events,
     }
     return Answered(
-        reply.text, reply.reused_tokens, reply.spliced_tokens, reply.prefilled_tokens, reply.generated_tokens,
-        reply.size.payload, by_kind(reply.size), reply.first_token_seconds, reply.seconds, reply.ended,
+        reply.text, reply.reused_tokens - again, reply.spliced_tokens, reply.prefilled_tokens + again,
+        reply.generated_tokens,
+        reply.size.payload, by_kind(reply.size), waited + reply.first_token_seconds, waited + reply.seconds,
+        reply.ended,
         reply.interrupted, account,
     )  # fmt: skip
 
 
-def check_history(session: Session, asked: Asked) -> None:
-    """Refuse a history that is not the end of what the session holds, or another system prompt than its own.
+def check_history(name: str, memories: Sequence[Memory], asked: Asked) -> None:
+    """Refuse a history that is not the end of what session `name` holds, or another system prompt than its own.
+
+    Of a reply that was cut off the client may know less than the session.
 
     Raises:
         InvalidInput: the first message that differs is named.
     """
-    memories = session.tenant.memories(session.name)
     own = next((memory.text for memory in memories if memory.kind == "system"), "")
     if asked.system and asked.system != own:
         raise InvalidInput(
-            f"Session {session.name!r} has begun with another system prompt", "Leave it out, or name a new session."
+            f"Session {name!r} has begun with another system prompt", "Leave it out, or name a new session."
         )
-    said = [(memory.role, memory.text) for memory in memories if memory.kind == "message"]
-    sent = [(message["role"], message["content"]) for message in asked.before]
-    if sent and said[-len(sent) :] != sent:
-        differ = (at for at, (one, other) in enumerate(zip(said, sent, strict=False), 1) if one != other)
-        place = next(differ, min(len(said), len(sent)) + 1)
+    said = [memory for memory in memories if memory.kind == "message"]
+    sent = asked.before
+    tail = said[len(said) - len(sent) :] if len(sent) <= len(said) else said
+    differ = (at for at, pair in enumerate(zip(tail, sent, strict=False), 1) if not same(*pair))
+    place = next(differ, len(tail) + 1 if len(sent) > len(tail) else 0)
+    if place:
         raise InvalidInput(
-            f"The history that was sent is not what session {session.name!r} holds, from message {place} on",
+            f"The history that was sent is not how session {name!r} ends, from message {place} of it on",
             "Send the new message alone, or name a new session.",
         )
+
+
+def same(stored: Memory, sent: Message) -> bool:
+    """Whether a message that was sent is the one that the session holds."""
+    cut_off = bool(stored.data.get("interrupted"))
+    text = sent["content"]
+    return stored.role == sent["role"] and (stored.text == text or (cut_off and stored.text.startswith(text)))
 
 
 def plainly(desk: Desk, tenant: str, asked: Asked, on_text: OnText, on_read: OnRead, stop: Stop) -> Answered:
@@ -122,7 +142,7 @@ def plainly(desk: Desk, tenant: str, asked: Asked, on_text: OnText, on_read: OnR
     desk.keep_plain(tenant, [*messages, Message(role="assistant", content=answered.text)], draft.live)
     size = draft.live.size()
     return Answered(
-        answered.text, reused, 0, len(draft.live) - reused - answered.tokens, answered.tokens, size.payload,
+        answered.text, reused, 0, answered.prompt - reused, answered.tokens, size.payload,
         by_kind(size), answered.first_token - began, time.perf_counter() - began, answered.ended, answered.interrupted,
     )  # fmt: skip
 

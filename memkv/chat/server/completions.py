@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -65,18 +65,31 @@ async def completions(request: Request, incoming: Incoming, service: Served, ten
     queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
-    def put(kind: str, value: Any) -> None:
-        loop.call_soon_threadsafe(queue.put_nowait, (kind, value))
+    started: asyncio.Future[None] = loop.create_future()
 
-    future = service.desk.submit(lambda: job(put), key)
-    done = asyncio.wrap_future(future)
+    def arrived(kind: str, value: Any) -> None:
+        queue.put_nowait((kind, value))
+        if not started.done():
+            started.set_result(None)
+
+    def put(kind: str, value: Any) -> None:
+        loop.call_soon_threadsafe(arrived, kind, value)
+
+    def work() -> Answered:
+        answered = job(put)
+        service.numbers.count(answered)
+        return answered
+
+    done = asyncio.wrap_future(service.desk.submit(work, key))
     if request.stream:
+        await unless_gone(incoming, [done, started], stop)
+        if done.done() and done.exception() is not None:
+            done.result()  # nothing was sent yet: the status can say it
         usage = request.stream_options is not None and request.stream_options.include_usage
         pieces = stream(service, done, queue, stop, ident, request.model, usage)
         return StreamingResponse(pieces, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-    answered = await unless_gone(incoming, done, stop)
-    service.numbers.count(answered)
-    return JSONResponse(completion(ident, request.model, answered))
+    await unless_gone(incoming, [done], stop)
+    return JSONResponse(completion(ident, request.model, done.result()))
 
 
 def job_of(
@@ -98,14 +111,13 @@ def job_of(
     ), key
 
 
-async def unless_gone(incoming: Incoming, done: asyncio.Future[Answered], stop: Stop) -> Answered:
-    """The reply; a client that goes away ends it."""
+async def unless_gone(incoming: Incoming, waited: Sequence[asyncio.Future[Any]], stop: Stop) -> None:
+    """Wait for the first of these; a client that goes away ends the reply."""
     try:
-        while not done.done():
-            await asyncio.wait([done], timeout=GONE_EVERY)
-            if not done.done() and await incoming.is_disconnected():
+        while not any(each.done() for each in waited):
+            await asyncio.wait(waited, timeout=GONE_EVERY, return_when=asyncio.FIRST_COMPLETED)
+            if not any(each.done() for each in waited) and await incoming.is_disconnected():
                 stop.set()
-        return done.result()
     except asyncio.CancelledError:
         stop.set()
         raise
@@ -121,9 +133,9 @@ async def stream(
     usage: bool,
 ) -> AsyncIterator[str]:
     """The reply as server-sent events. Comments say how far the model has read; clients pass them by."""
+    waiter = asyncio.ensure_future(queue.get())
     try:
         yield event(chunk(ident, model, {"role": "assistant", "content": ""}))
-        waiter = asyncio.ensure_future(queue.get())
         while True:
             both: list[asyncio.Future[Any]] = [waiter, done]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -133,7 +145,6 @@ async def stream(
                 waiter = asyncio.ensure_future(queue.get())
             elif done.done():
                 break
-        waiter.cancel()
         while not queue.empty():
             kind, value = queue.get_nowait()
             if kind == "text":
@@ -146,13 +157,14 @@ async def stream(
             service.numbers.errors.labels(status_of(error)[2]).inc()
             yield event(body_of(error))
             return
-        service.numbers.count(answered)
         yield event({**chunk(ident, model, {}, answered.finish), "memkv": answered.details()})
         if usage:
             yield event({**chunk(ident, model, None), "usage": answered.usage()})
         yield "data: [DONE]\n\n"
     finally:
         stop.set()  # also when the client went away
+        waiter.cancel()
+        done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody else asks for it then
 
 
 def event(data: Any) -> str:

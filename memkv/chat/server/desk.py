@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from memkv.chat.server.problems import Busy, Cancelled, Overloaded, TooMany
-from memkv.errors import MemkvError, NotFound
+from memkv.config import format_bytes, parse_bytes
+from memkv.errors import InvalidInput, MemkvError, NotFound
 from memkv.live import LiveCache
 from memkv.model import HybridModel
 from memkv.session import Session
-from memkv.store import MemoryStore
+from memkv.session.session import DEFAULT_BUDGET
+from memkv.store import MemoryStore, TenantStore
 from memkv.turns import Message
 
 T = TypeVar("T")
@@ -75,6 +77,7 @@ class Desk:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="memkv-model")
         self._held: OrderedDict[Place, Session | LiveCache] = OrderedDict()  # those used last at the end
         self._bytes: dict[Place, int] = {}  # of each
+        self._left: dict[str, dict[Key, None]] = {}  # sessions that each tenant used, and may have left
         self._taken: set[Key] = set()  # sessions with a job that runs or waits
         self._lock = threading.Lock()
         self.waiting = 0
@@ -132,7 +135,7 @@ class Desk:
 
         Args:
             key: tenant and name.
-            options: of `Session`; what differs from the open session's own opens it again.
+            options: of `Session`; where one differs from the open session's own, it is opened again.
             create: make it if there is none.
 
         Raises:
@@ -141,21 +144,71 @@ class Desk:
             MemkvError: as `Session` does.
         """
         tenant = self.store.tenant(key[0])
+        self._leave(key)
         held = self.held(key)
-        if held is not None and (options or not tenant.exists(key[1])):
+        if held is not None and (differs(held, options) or not tenant.exists(key[1])):
             self.drop(key)
             held = None
         if held is None:
+            self._make_room(tenant, key[1])
+            options = {**options, **self._budget(tenant, key[1], options)}
             if not tenant.exists(key[1]):
                 if not create:
                     raise NotFound(f"There is no session {key[1]!r}", "GET /api/sessions lists those that there are.")
-                if len(tenant.sessions()) >= self.limits.sessions:
-                    raise TooMany(f"There are {self.limits.sessions} sessions already", "Forget some first.")
+                self.check_count(tenant)
             held = Session(self.model, tenant, key[1], **options)
         elif held.moved:
             held.reload()
         self._hold(key, held)
         return held
+
+    def check_count(self, tenant: TenantStore) -> None:
+        """Refuse one session more than a tenant may have.
+
+        Raises:
+            TooMany: it has as many.
+        """
+        if len(tenant.sessions()) >= self.limits.sessions:
+            raise TooMany(f"There are {self.limits.sessions} sessions already", "Forget some first.")
+
+    def _budget(self, tenant: TenantStore, name: str, options: Mapping[str, Any]) -> dict[str, int]:
+        """A context budget where the session's own is more than all caches may take.
+
+        Raises:
+            InvalidInput: the request asks for more.
+        """
+        most = self.limits.live_bytes
+        if (asked := options.get("context_budget")) is not None:
+            if parse_bytes(asked) > most:
+                raise InvalidInput(
+                    f"A context budget of {asked} is more than the {format_bytes(most)} that this server holds",
+                    "Ask for less.",
+                )
+            return {}
+        stored = tenant.session(name).settings if tenant.exists(name) else {}
+        own = parse_bytes(stored.get("context_budget", DEFAULT_BUDGET))
+        return {"context_budget": most} if own > most else {}
+
+    def _leave(self, key: Key) -> None:
+        """Make memories of the sessions that the tenant used before, as if they were over: this one may ask for them.
+
+        Only while nobody waits; till then they are what was said, and are found by the next session that begins.
+        """
+        self._left.setdefault(key[0], {})[key] = None
+        if self.waiting > 1:
+            return
+        for before in [each for each in self._left[key[0]] if each != key]:
+            del self._left[key[0]][before]
+            session = self.held(before)
+            if session is not None:
+                with suppress(MemkvError):  # what is missing is made by whoever comes next
+                    session.long_term.remember(session.name, finished=True)
+
+    def _make_room(self, tenant: TenantStore, name: str) -> None:
+        """Let go of others before a cache is read from the store."""
+        blob = tenant.session(name).blob if tenant.exists(name) else None
+        while self._held and self.live_bytes + (blob.length if blob else 0) > self.limits.live_bytes:
+            self.drop(next(iter(self._held)))
 
     def drop(self, place: Place) -> None:
         """Let go of a cache; a session's is in the store."""
@@ -190,15 +243,8 @@ class Desk:
         return self.model.new_cache(), 0
 
     def keep_plain(self, tenant: str, messages: Sequence[Message], live: LiveCache) -> None:
-        """Hold a cache that has read these messages; the one of its beginning goes, or it would be held twice."""
-        said = as_key(messages)
-        self.drop((tenant, said[:-2]))
-        self._hold((tenant, said), live)
-
-    def forget_plain(self) -> None:
-        """Let go of all plain conversations."""
-        for place in [place for place, held in self._held.items() if isinstance(held, LiveCache)]:
-            self.drop(place)
+        """Hold a cache that has read these messages; that of their beginning stays too, as long as there is room."""
+        self._hold((tenant, as_key(messages)), live)
 
     # -- what is held
 
@@ -223,6 +269,15 @@ class Desk:
             self._bytes[place] = (each.size if isinstance(each, Session) else each.size()).payload
         while self.live_bytes > self.limits.live_bytes and len(self._held) > 1:
             self.drop(next(iter(self._held)))
+
+
+def differs(session: Session, options: Mapping[str, Any]) -> bool:
+    """Whether any option is not as the open session has it."""
+    own = {"strategy": session.strategy.name, "codec": session.codec_name}
+    same = {name: value == own[name] for name, value in options.items() if name in own}
+    if "context_budget" in options:
+        same["context_budget"] = parse_bytes(options["context_budget"]) == session.context_budget
+    return not all(same.values())
 
 
 def as_key(messages: Sequence[Message]) -> Said:

@@ -58,6 +58,11 @@ class Gate:
             response = JSONResponse(problem(said, "invalid_request_error", "wrong_host"), 400)
             await response(scope, receive, with_headers)
             return
+        if foreign(headers) and scope["path"].startswith(("/api", "/v1")):
+            said = "Pages of other sites may not use this server. Use its own page, or a program."
+            response = JSONResponse(problem(said, "permission_error", "other_site"), 403)
+            await response(scope, receive, with_headers)
+            return
         most = self.import_bytes if scope["path"] == "/api/imports" else self.body_bytes
         taken = 0
 
@@ -75,6 +80,13 @@ class Gate:
             await respond(refused)(scope, receive, with_headers)
             return
         await self.app(scope, limited, with_headers)
+
+
+def foreign(headers: MutableMapping[str, str]) -> bool:
+    """Whether a browser says that the request comes from another site's page; programs say nothing."""
+    origin = headers.get("origin", "")
+    elsewhere = bool(origin) and origin.partition("://")[2] != headers.get("host", "")
+    return elsewhere or headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
 
 
 def host_of(header: str) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
+from urllib.parse import quote
 
-from fastapi import APIRouter, Body, Query, Request
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.background import BackgroundTask
 
 from memkv.chat.life import life_of
 from memkv.chat.recalled import of_last_reply
@@ -30,7 +31,7 @@ from memkv.chat.server.views import (
     session_line,
     session_view,
 )
-from memkv.errors import Conflict, DamagedBlob, NotFound
+from memkv.errors import Conflict, DamagedBlob, ForgetPending, NotFound
 from memkv.session import Session
 from memkv.store import TenantStore
 
@@ -205,8 +206,12 @@ async def edit(name: Name, n: Number, new: Text, service: Served, tenant: Mine) 
 @ROUTER.delete("/sessions/{name}/memories/{n}", responses=fails(404, 409, 503, 507))
 async def forget(name: Name, n: Number, service: Served, tenant: Mine) -> SessionView:
     """Forget an item and all that was made from it, everywhere."""
-    tenant.memory(name, n)
-    return await change(service, tenant, name, lambda session: session.forget(n))
+
+    def job(session: Session) -> None:
+        tenant.memory(name, n)  # before anything is let go of
+        session.forget(n)
+
+    return await change(service, tenant, name, job)
 
 
 @ROUTER.post("/sessions/{name}/memories/{n}/back", responses=fails(404, 409, 503, 507))
@@ -246,12 +251,19 @@ async def take_back(name: Name, service: Served, tenant: Mine) -> dict[str, Any]
 
     def job() -> dict[str, Any]:
         session = service.desk.session(key, {}, create=False)
-        messages = tenant.memories(name, "message")
-        if len(messages) < 2:
-            raise NotFound("Nothing was said yet", "Say something first.")
-        asked, answered = messages[-2:]
-        session.forget(answered.n)
-        session.forget(asked.n)
+        messages = tenant.memories(name, "message")[-2:]
+        if [message.role for message in messages] != ["user", "assistant"]:
+            raise NotFound("There is no last exchange", "Say something first.")
+        asked, answered = messages
+        made = sorted({*tenant.derived(name, asked.n), *tenant.derived(name, answered.n)})
+        if made:
+            raise Conflict(
+                f"Items {', '.join(map(str, made))} were made from this exchange and would go with it",
+                "Say it again as a new message, or forget the exchange item by item.",
+            )
+        for message in (answered, asked):
+            with suppress(ForgetPending):  # its traces go with the next gc, and both are to be gone
+                session.forget(message.n)
         return {"text": asked.text}
 
     return await service.desk.run(job, key)
@@ -279,33 +291,34 @@ def why(name: Name, tenant: Mine) -> dict[str, Any]:
 
 @ROUTER.get(
     "/sessions/{name}/export",
-    response_class=FileResponse,
+    response_class=StreamingResponse,
     responses={
         200: {"description": "The file.", "content": {"application/octet-stream": {}}},
         **fails(404, 409, 507),
     },
 )
-def export(name: Name, tenant: Mine) -> FileResponse:
+def export(name: Name, tenant: Mine) -> StreamingResponse:
     """A session as one file: text in the clear, and its cache."""
-    descriptor, path = tempfile.mkstemp(suffix=".memkv")
-    os.close(descriptor)
-    try:
-        tenant.export_session(name, path)
-    except BaseException:
-        os.unlink(path)
-        raise
-    return FileResponse(
-        path,
-        media_type="application/octet-stream",
-        filename=f"{name}.memkv",
-        background=BackgroundTask(os.unlink, path),
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "session.memkv"
+        size = tenant.export_session(name, path)
+        file = path.open("rb")  # it stays readable, and nothing of it stays in the folder
+    named = quote(f"{name}.memkv", safe="")
+    headers = {"Content-Length": str(size), "Content-Disposition": f"attachment; filename*=UTF-8''{named}"}
+    return StreamingResponse(pieces(file), media_type="application/octet-stream", headers=headers)
+
+
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    """A file's bytes, and its end."""
+    with file:
+        while piece := file.read(1 << 20):
+            yield piece
 
 
 @ROUTER.post(
     "/imports",
     status_code=201,
-    responses=fails(409, 503, 507),
+    responses=fails(409, 429, 503, 507),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -325,11 +338,16 @@ async def import_session(
         with os.fdopen(descriptor, "wb") as file:
             async for piece in request.stream():
                 file.write(piece)
+
+        def job() -> SessionView:
+            service.desk.check_count(tenant)
+            record = tenant.import_session(Path(path), name)
+            return session_view(service.desk.model, tenant, record.name, None)
+
         try:
-            record = await service.desk.run(lambda: tenant.import_session(Path(path), name))
+            return await service.desk.run(job)
         except DamagedBlob as error:  # it names the file, which the client knows by another name
             raise DamagedBlob(error.message.replace(path, "The file"), error.next_step) from error
-        return session_view(service.desk.model, tenant, record.name, None)
     finally:
         os.unlink(path)
 
@@ -346,15 +364,9 @@ def search(
 
 
 @ROUTER.post("/verify", responses=fails(503))
-def verify(service: Served, tenant: Mine, body: Annotated[None, Body()] = None) -> dict[str, Any]:
-    """Check every record and cache of yours, and change nothing."""
-    problems = [each for each in service.desk.store.verify() if names(each.where, tenant)]
-    return {"problems": [asdict(each) for each in problems]}
-
-
-def names(where: str, tenant: TenantStore) -> bool:
-    """Whether a problem's place is in a tenant's part of the store."""
-    return where == f"tenant {tenant.id}" or where.startswith(f"tenant {tenant.id}, ")
+def verify(tenant: Mine) -> dict[str, Any]:
+    """Check all of your caches, and change nothing."""
+    return {"problems": [asdict(each) for each in tenant.verify()]}
 
 
 async def change(service: Service, tenant: TenantStore, name: str, what: Callable[[Session], Any]) -> SessionView:

@@ -19,7 +19,7 @@ from memkv.errors import MemkvError
 
 LOG = logging.getLogger("memkv.server")
 RETRY_SECONDS = 1
-SIMPLER = {"json_invalid": "{} is not JSON", "string_pattern_mismatch": "{} is not in the form that is described"}
+SIMPLER = {"json_invalid": "is not JSON", "string_pattern_mismatch": "is not in the form that is described"}
 # Fields of the protocol that are taken only where they ask for nothing.
 NOT_DONE = (
     "n", "logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "logit_bias", "tools", "tool_choice",
@@ -109,8 +109,12 @@ def respond(error: BaseException) -> JSONResponse:
 def install(app: FastAPI) -> None:
     """Let all errors of an application take this shape."""
 
+    def counted(request: Request, code: str | None) -> None:
+        request.app.state.service.numbers.errors.labels(code or "none").inc()
+
     @app.exception_handler(MemkvError)
     async def ours(request: Request, error: MemkvError) -> JSONResponse:
+        counted(request, status_of(error)[2])
         return respond(error)
 
     @app.exception_handler(RequestValidationError)
@@ -119,10 +123,12 @@ def install(app: FastAPI) -> None:
         first = max(error.errors(), key=lambda each: len(each["loc"]))
         place = [str(part) for part in first["loc"] if PLACE.fullmatch(str(part))]
         where = ".".join(place) or None
-        said = SIMPLER.get(first["type"], "{}: " + first["msg"]).format(where or "The body")
+        said = where or "The body"
+        said += f" {SIMPLER[first['type']]}" if first["type"] in SIMPLER else f": {first['msg']}"
         code = "invalid_input"
         if place and place[0] in NOT_DONE:
             said, code = f"{said}: anything else is not done here", "unsupported_parameter"
+        counted(request, code)
         return JSONResponse(problem(f"{said}. See /openapi.json.", "invalid_request_error", code, where), 400)
 
     @app.exception_handler(HTTPException)
@@ -139,6 +145,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
+        counted(request, FAILED[2])
         LOG.exception("%s %s", request.method, request.url.path, exc_info=error)
         return respond(error)
 

@@ -58,6 +58,7 @@ Number = Annotated[Count, Path(description="Number of an item in the session.", 
 SAID = {
     400: "Something about the request is wrong; `message` says what, and what would do.",
     401: "No token, or one that opens nothing.",
+    403: "The page of another site asked.",
     404: "There is none of that name, for you.",
     409: "The session answers another message, or has moved on.",
     413: "The body is too large.",
@@ -86,8 +87,9 @@ ERROR: dict[str, Any] = {
 
 
 def fails(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """How the documentation describes what can go wrong; beside these, 400, 401, 413 and 500 of every route."""
+    """How the documentation describes what can go wrong; beside these, what can at every route."""
     content = {"application/json": {"schema": ERROR}}
     return {
-        status: {"description": SAID[status], "content": content} for status in sorted({400, 401, 413, 500, *statuses})
+        status: {"description": SAID[status], "content": content}
+        for status in sorted({400, 401, 403, 413, 500, *statuses})
     }

@@ -149,7 +149,8 @@ def session_view(model: HybridModel, tenant: TenantStore, name: str, session: Se
     return SessionView(
         name=name, head=record.head, created=record.created, updated=record.updated,
         model=str(settings.get("model", "")), strategy=str(settings.get("strategy", "")),
-        codec=str(settings.get("codec", "")), budget=int(settings.get("context_budget", 0)),
+        codec=str(settings.get("codec", "")),
+        budget=live.context_budget if live else int(settings.get("context_budget", 0)),
         stored_bytes=record.blob.length if record.blob else 0, said_tokens=said,
         said_bytes=model.profile.at(said) if said else 0,
         live=cache_view(live.size, live.tokens) if live else None,

@@ -35,8 +35,8 @@ export async function download(path) {
   return (await checked(await fetch(path, { headers: headers() }))).blob();
 }
 
-export async function upload(file) {
-  return (await checked(await fetch("/api/imports", { method: "POST", body: file, headers: headers({ "Content-Type": "application/octet-stream" }) }))).json();
+export async function upload(file, name = "") {
+  return (await checked(await fetch(`/api/imports${name ? `?name=${encodeURIComponent(name)}` : ""}`, { method: "POST", body: file, headers: headers({ "Content-Type": "application/octet-stream" }) }))).json();
 }
 
 // All pages of a list.

@@ -15,6 +15,7 @@ const TABS = ["tiers", "timeline", "why"];
 let status = null; // of the server
 let state = null; // the open session: name, view, items, events, why
 let running = null; // what stops the answer that is being written
+let visit = 0; // counts the sessions that were gone to: what was asked for in an earlier visit is not drawn
 
 async function start() {
   try {
@@ -34,11 +35,15 @@ async function start() {
   await go();
 }
 
+let listed = 0;
+
 async function list() {
   const query = $("search").value.trim();
+  const mine = ++listed;
   const found = await call("GET", `/api/sessions?limit=1000${query ? `&q=${encodeURIComponent(query)}` : ""}`);
+  if (mine !== listed) return;
   $("session-list").replaceChildren(...found.map((each) => el("li", {},
-    el("a", { href: `#/${encodeURIComponent(each.name)}`, "aria-current": state?.name === each.name ? "page" : null },
+    el("a", { id: `session-${each.name}`, href: `#/${encodeURIComponent(each.name)}`, "aria-current": state?.name === each.name ? "page" : null },
       el("strong", {}, each.name), el("span", {}, each.title || "nothing said yet"),
       el("span", {}, `${when(each.updated)} · ${bytes(each.cache_bytes)} at rest`)))));
   if (!found.length) $("session-list").append(el("li", { className: "soft small" }, query ? "Nowhere." : "No sessions yet."));
@@ -47,15 +52,19 @@ async function list() {
 // The session that the address names.
 async function go() {
   const name = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
+  const mine = ++visit;
   running?.abort();
+  running = null;
+  busy(false);
   banner("");
   $("account").textContent = "";
-  $("sessions").classList.remove("shown");
+  unfold("sessions", false);
   if (!name) return nothing();
   try {
-    await show(name);
-    await open(name, false);
+    await show(name, mine);
+    await open(name, false, mine);
   } catch (error) {
+    if (mine !== visit) return;
     if (error.status === 404) nothing();
     failed(error);
   }
@@ -69,12 +78,13 @@ function nothing() {
   document.title = "memkv";
 }
 
-// Draw a session from what the server has.
-async function show(name) {
+// Draw a session from what the server has, if it is still the one that was gone to.
+async function show(name, mine = visit) {
   const [view, stored, events, reasons] = await Promise.all([
     call("GET", session(name)), every(session(name, "/memories")),
     call("GET", session(name, "/events?limit=1000")), call("GET", session(name, "/why")),
   ]);
+  if (mine !== visit) return;
   const context = new Map(view.context.map((item) => [item.n, item]));
   const items = stored.map((item) => ({ ...item, ...(context.get(item.n) ?? {}) }));
   state = { name, view, items, events, why: reasons };
@@ -83,24 +93,28 @@ async function show(name) {
   for (const id of ["session-head", "say", "memory"]) $(id).hidden = false;
   $("welcome").hidden = true;
   $("retry").hidden = !items.some((item) => item.kind === "message");
+  const focused = document.activeElement?.id;
   messages(state, act);
   meter(view);
   tiers(state, act);
   timeline(state, act);
   why(state, act);
   await list();
+  if (focused && document.activeElement === document.body) $(focused)?.focus();
 }
 
 // Its cache into memory; says how it came up.
-async function open(name, rebuild) {
+async function open(name, rebuild, mine = visit) {
   try {
     const view = await call("POST", session(name, "/open"), { rebuild });
+    if (mine !== visit) return;
     state.view = view;
     meter(view);
     const { how, reason, reused_tokens: reused, prefilled_tokens: read, seconds } = view.opened;
     if (how === "restored") $("account").textContent = `${reused} tokens restored from ${bytes(view.stored_bytes)} in ${Math.round(seconds * 1000)} ms, none read again`;
     if (how === "rebuilt") banner(`The stored cache could not be used (${reason}). ${read} tokens were read again from the text.`);
   } catch (error) {
+    if (mine !== visit) return;
     if (error.code === "other_model") banner(error.message, "Read the text again", () => open(name, true).then(() => show(name)).catch(failed));
     else if (error.code !== "session_busy") throw error;
   }
@@ -108,48 +122,59 @@ async function open(name, rebuild) {
 
 async function say(text, more = {}) {
   if (running || !text.trim() || !state) return;
-  const name = state.name;
+  const name = state.name, mine = visit, before = state.items.at(-1)?.n ?? 0;
   banner("");
   const add = exchange(text);
-  running = new AbortController();
+  const own = new AbortController();
+  running = own;
   busy(true);
-  let kept = true;
   try {
     const found = await reply({ model: status.model, session: name, messages: [{ role: "user", content: text }], ...more }, {
-      onText: add, signal: running.signal,
-      onRead: (read, of) => { $("account").textContent = `reading ${read} of ${of} tokens`; },
+      onText: add, signal: own.signal,
+      onRead: (read, of) => { if (mine === visit) $("account").textContent = `reading ${read} of ${of} tokens`; },
     });
+    if (mine !== visit) return;
     account(found);
     const wrong = (found.session?.events ?? []).filter((event) => WRONG.includes(event.kind));
     if (wrong.length) banner(wrong.map(inWords).join(" "));
   } catch (error) {
-    if (error.name !== "AbortError") { failed(error); kept = false; }
-    else await settled(name);
+    if (mine !== visit) return;
+    if (error.name === "AbortError") await settled(name, mine);
+    else failed(error);
   } finally {
-    running = null;
-    busy(false);
+    if (running === own) { running = null; busy(false); }
   }
-  if (state?.name === name) await show(name).catch(failed);
-  if (!kept && !$("text").value) $("text").value = text; // nothing is lost
-  $("text").focus();
+  if (mine !== visit) return;
+  try { await show(name, mine); } catch (error) { failed(error); }
+  // What was not kept goes back to where it was typed.
+  const kept = state?.items.some((item) => item.n > before && item.role === "user" && item.text === text);
+  if (mine === visit && !kept && !$("text").value) $("text").value = text;
+  if ([document.body, $("send"), $("stop")].includes(document.activeElement)) $("text").focus();
 }
 
-// Once a stopped answer is kept: the session takes requests again.
-async function settled(name) {
-  for (let tries = 0; tries < 50; tries += 1) {
+// Until a stopped answer is kept or taken back: the session takes requests again.
+async function settled(name, mine) {
+  while (mine === visit) {
     try { await call("POST", session(name, "/open"), {}); return; }
     catch (error) { if (error.code !== "session_busy") return; }
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, 200));
   }
 }
 
 async function retry() {
   if (running) return;
+  const own = new AbortController();
+  running = own; // nothing else is sent meanwhile
+  busy(true);
+  let text = null;
   try {
-    const { text } = await call("DELETE", session(state.name, "/turns/last"));
+    text = (await call("DELETE", session(state.name, "/turns/last"))).text;
     await show(state.name);
-    await say(text, { temperature: 0.8, top_p: 0.95, seed: Math.floor(Math.random() * 2 ** 31) });
   } catch (error) { failed(error); }
+  if (running !== own) return;
+  running = null;
+  busy(false);
+  if (text !== null) await say(text, { temperature: 0.8, top_p: 0.95, seed: Math.floor(Math.random() * 2 ** 31) });
 }
 
 // Ask the server for a change of the session, and draw what came of it.
@@ -215,11 +240,25 @@ async function save() {
 async function take(event) {
   const [file] = event.target.files;
   event.target.value = "";
-  if (!file) return;
-  try {
-    const view = await upload(file);
-    location.hash = `#/${encodeURIComponent(view.name)}`;
-  } catch (error) { failed(error); }
+  let name = "";
+  while (file) {
+    try {
+      const view = await upload(file, name);
+      location.hash = `#/${encodeURIComponent(view.name)}`;
+      return;
+    } catch (error) {
+      if (error.status !== 409) return failed(error);
+      name = await ask("There is a session of that name", [
+        el("label", { htmlFor: "other" }, "Import it as"), el("input", { id: "other", name: "other", required: true, maxLength: 128 }),
+      ], { yes: "Import", read: (form) => form.elements.other.value.trim() });
+      if (!name) return;
+    }
+  }
+}
+
+function unfold(part, on) {
+  $(part).classList.toggle("shown", on);
+  $(`show-${part}`).setAttribute("aria-expanded", String(on));
 }
 
 function choose(tab) {
@@ -242,10 +281,7 @@ for (const [place, tab] of TABS.entries()) {
   });
 }
 for (const [button, part] of [["show-sessions", "sessions"], ["show-memory", "memory"]]) {
-  $(button).addEventListener("click", () => {
-    const shown = $(part).classList.toggle("shown");
-    $(button).setAttribute("aria-expanded", String(shown));
-  });
+  $(button).addEventListener("click", () => unfold(part, !$(part).classList.contains("shown")));
 }
 $("say").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -39,6 +39,7 @@ export function ask(title, body, { yes = "OK", danger = false, read = () => true
       el("div", { className: "row end" },
         el("button", { type: "button", className: "quiet", onclick: () => dialog.close() }, "Cancel"),
         el("button", { type: "submit", className: danger ? "quiet danger" : "" }, yes)));
+    dialog.setAttribute("aria-label", title);
     dialog.replaceChildren(form);
     dialog.onclose = () => resolve(answer);
     dialog.showModal();
@@ -49,6 +50,7 @@ export function tell(title, ...body) {
   const dialog = $("dialog");
   dialog.replaceChildren(el("div", { className: "column" }, el("h2", {}, title), ...body,
     el("div", { className: "row end" }, el("button", { onclick: () => dialog.close() }, "Close"))));
+  dialog.setAttribute("aria-label", title);
   dialog.onclose = null;
   dialog.showModal();
 }

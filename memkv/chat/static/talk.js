@@ -5,15 +5,21 @@ import { pin, speaker } from "./tiers.js";
 
 export function messages(state, act) {
   const place = $("messages");
+  // What is shown already stays where it is, so that a screen reader says what is new and nothing twice.
+  const there = new Map([...place.children].filter((node) => node.dataset.key).map((node) => [node.dataset.key, node]));
   const shown = [];
   let left = false;
   for (const item of state.items) {
     if (!["message", "system"].includes(item.kind)) continue;
     if (left && item.in_context) shown.push(el("div", { className: "divider" }, "from here on word for word in the context"));
     left = !item.in_context;
-    shown.push(said(item, () => pin(state.name, item, act)));
+    const key = JSON.stringify([state.name, item.n, item.text, item.in_context]);
+    const node = there.get(key) ?? said(item, () => pin(state.name, item, act));
+    node.dataset.key = key;
+    shown.push(node);
   }
-  place.replaceChildren(...shown);
+  for (const node of [...place.children]) if (!shown.includes(node)) node.remove();
+  for (const [at, node] of shown.entries()) if (place.children[at] !== node) place.insertBefore(node, place.children[at] ?? null);
   place.scrollTop = place.scrollHeight;
 }
 

@@ -35,9 +35,10 @@ export function tiers(state, act) {
 
 function line(state, item, act) {
   const from = item.of ? ` · session ${item.of.session}, ${item.of.first} to ${item.of.last}` : "";
-  const buttons = [el("button", { className: "quiet small", onclick: () => life(state.name, item) }, "Life")];
-  const button = (label, run, danger) =>
-    buttons.push(el("button", { className: `quiet small${danger ? " danger" : ""}`, onclick: run }, label));
+  const buttons = [];
+  const button = (label, run, danger) => buttons.push(
+    el("button", { id: `${label.toLowerCase().replace(" ", "-")}-${item.n}`, className: `quiet small${danger ? " danger" : ""}`, onclick: run }, label));
+  button("Life", () => life(state.name, item));
   if (item.kind === "message" && item.role === "user") button("Pin", () => pin(state.name, item, act));
   if (["rule", "summary"].includes(item.kind)) button("Edit", () => edit(state.name, item, act));
   if (!item.in_context && item.text && !item.of) button("Bring back", () => act("POST", session(state.name, `/memories/${item.n}/back`), {}));

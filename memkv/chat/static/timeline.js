@@ -50,7 +50,7 @@ function compaction(state, event, open, undo, act) {
   details.dataset.seq = event.seq;
   return el("div", { className: "event compaction" },
     el("span", { className: "soft small" }, `${when(event.created)} · ${TRIGGERS[data.trigger] ?? ""}`),
-    el("p", {}, `Compacted by ${data.strategy}: ${bytes(data.before)} → ${bytes(data.after)} in ${data.seconds} s`),
+    el("p", {}, `Compacted by ${data.strategy}: ${bytes(data.before)} → ${bytes(data.after)}${data.seconds === undefined ? "" : ` in ${data.seconds} s`}`),
     undo && el("button", { className: "quiet small", onclick: () => act("DELETE", session(state.name, "/compactions/last")) }, "Undo"),
     details);
 }

@@ -67,7 +67,7 @@ def test_a_client_that_sends_the_whole_history_may(client: TestClient) -> None:
     ]
     assert said(client, {"model": "tiny", "session": "s", "messages": messages})["usage"]["reused_tokens"] > 0
     error = refused(client, {"model": "tiny", "session": "s", "messages": messages}, 400)
-    assert "not what session 's' holds, from message 3 on" in error["message"]
+    assert "not how session 's' ends, from message 1 of it on" in error["message"]
     assert len(client.get("/api/sessions/s/memories").json()) == 4, "nothing of it was kept"
 
 
@@ -244,8 +244,8 @@ def test_a_model_that_fails_leaves_the_session_as_it_was(
         patched.setattr(llama, "generate", broken)
         error = refused(client, ask("And?", "s"), 500)
         assert "secret" not in error["message"] and "as it was before" in error["message"]
-        body = client.post(URL, json=ask("And?", "s", stream=True)).text
-        assert '"code": "internal_error"' in body and "[DONE]" not in body and "secret" not in body
+        body = client.post(URL, json=ask("And?", "s", stream=True)).text  # as a status, or in a stream that has begun
+        assert "internal_error" in body and "[DONE]" not in body and "secret" not in body
     after = client.get("/api/sessions/s").json()
     assert (before["head"], before["context"]) == (after["head"], after["context"])
     assert said(client, ask("And?", "s"))["usage"]["reused_tokens"] > 0
@@ -262,7 +262,8 @@ def test_a_full_disk_is_said_and_the_session_goes_on_when_there_is_room(
     with monkeypatch.context() as patched:
         patched.setattr(TenantStore, "commit", full)
         assert refused(client, ask("And?", "s"), 507)["code"] == "storage_full"
-        assert '"code": "storage_full"' in client.post(URL, json=ask("And?", "s", stream=True)).text
+        body = client.post(URL, json=ask("And?", "s", stream=True)).text  # it was begun before the disk was full
+        assert '"code": "storage_full"' in body and "[DONE]" not in body
     assert said(client, ask("And?", "s"))["usage"]["reused_tokens"] > 0
     assert len(client.get("/api/sessions/s/memories").json()) == 4
 
@@ -276,6 +277,43 @@ def test_models_are_listed_and_requests_are_counted(client: TestClient) -> None:
     assert 'memkv_turns_total{finish="length"} 1.0' in page and 'memkv_tokens_total{kind="written"} 8.0' in page
     held = float(next(line for line in page.splitlines() if line.startswith("memkv_live_cache_bytes")).split()[1])
     assert held == client.get("/api/sessions/s").json()["live"]["payload"]
+
+
+def test_a_system_prompt_is_kept_until_the_first_message(client: TestClient, llama: HybridModel) -> None:
+    client.post("/api/sessions", json={"name": "s", "system": "Be brief."})
+    client.app.state.service.desk.drop(("default", "s"))  # as a restart does
+    said(client, ask("Good morning.", "s", context_budget="1 MiB"))
+    assert [each["role"] for each in client.get("/api/sessions/s").json()["context"]] == ["system", "user", "assistant"]
+
+
+def test_a_first_message_that_fails_leaves_the_session_that_was_begun(client: TestClient) -> None:
+    client.post("/api/sessions", json={"name": "s", "system": "Be brief."})
+    refused(client, ask("word " * 4000, "s"), 400)
+    assert client.get("/api/sessions/s").status_code == 200
+
+
+def test_more_cache_than_the_server_holds_is_not_promised(llama: HybridModel, tmp_path: Path) -> None:
+    with application(llama, tmp_path / "store", limits=Limits(live_bytes=llama.profile.at(500))) as app:
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            assert "this server holds" in refused(client, ask("Hm?", "s", context_budget="64 MiB"), 400)["message"]
+            said(client, ask("Hm?", "s"))
+            assert client.get("/api/sessions/s").json()["budget"] == llama.profile.at(500)
+
+
+def test_a_session_knows_what_was_said_in_another_that_is_still_open(client: TestClient) -> None:
+    said(client, ask("Good morning.", "a"))
+    said(client, ask("The canary of the Turin office is called Kiwi.", "b"))
+    said(client, ask("What is the canary of the Turin office called?", "a"))
+    assert {each["session"] for each in client.get("/api/sessions/a/why").json()["memories"]} == {"b"}
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_pages_of_other_sites_may_not_use_the_server(client: TestClient, headers: dict[str, str]) -> None:
+    for method, path in (("POST", "/api/imports"), ("GET", "/api/sessions"), ("POST", URL)):
+        response = client.request(method, path, headers=headers)
+        assert response.status_code == 403 and response.json()["error"]["code"] == "other_site"
+    own = {"Origin": "http://127.0.0.1:8765", "Sec-Fetch-Site": "same-origin", "Host": "127.0.0.1:8765"}
+    assert client.get("/api/sessions", headers=own).status_code == 200
 
 
 def test_other_hosts_are_refused_and_browsers_are_told_what_they_may_do(client: TestClient) -> None:

@@ -106,12 +106,17 @@ def test_the_last_exchange_is_taken_back_to_say_it_again(client: TestClient) -> 
     client.delete("/api/sessions/s/turns/last")
     assert client.delete("/api/sessions/s/turns/last").status_code == 404
     say(client, "Good morning.")
+    assert "rebuilt" not in [each["kind"] for each in client.get("/api/sessions/s/events").json()]
+    n = client.get("/api/sessions/s/memories").json()[0]["n"]
+    client.post("/api/sessions/s/pins", json={"text": RULE, "sources": [n]})
+    refused = client.delete("/api/sessions/s/turns/last")
+    assert refused.status_code == 409 and "would go with it" in refused.json()["error"]["message"]
 
 
 def test_a_session_travels_as_a_file(client: TestClient) -> None:
     talk(client, 2)
     file = client.get("/api/sessions/s/export")
-    assert file.status_code == 200 and 'filename="s.memkv"' in file.headers["content-disposition"]
+    assert file.status_code == 200 and "s.memkv" in file.headers["content-disposition"]
     for content, name, status in (
         (file.content, "t", 201), (file.content, None, 409), (file.content[:-7], "u", 400), (b"", "v", 400),
         (file.content, "a/b", 400),
@@ -135,7 +140,7 @@ def test_why_names_the_memories_of_the_last_answer(client: TestClient) -> None:
 
 
 def test_idle_caches_go_to_the_store_and_come_back(llama: HybridModel, tmp_path: Path) -> None:
-    room = llama.profile.at(1000)
+    room = llama.profile.at(600)
     with application(llama, tmp_path / "store", limits=Limits(live_bytes=room)) as app:
         with TestClient(app, base_url="http://127.0.0.1") as client:
             for number in range(8):
