@@ -97,9 +97,17 @@ def held_back(text: str, stops: Sequence[str]) -> int:
     return max((n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
 
 
+def read_for(draft: Draft, answered: Answer, had: int) -> int:
+    """Tokens that were read for an exchange, beyond those that the cache had: for the reply, and to settle behind it.
+
+    A template that keeps less of a reply than was written leaves less than was read; that is none less.
+    """
+    return answered.prompt - had + max(0, len(draft.live) - answered.prompt - answered.tokens)
+
+
 def log_turn(draft: Draft, answered: Answer, reused: int, spliced: int) -> int:
     """Log an exchange, which is the draft's last two items; the tokens that were read for it."""
-    prefilled = answered.prompt - reused - spliced
+    prefilled = read_for(draft, answered, reused + spliced)
     draft.log(
         "turn",
         {

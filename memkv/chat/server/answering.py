@@ -11,7 +11,7 @@ from memkv.chat.server.desk import Desk, Key, Stop
 from memkv.chat.server.wire import Answered, Asked
 from memkv.compaction import Item
 from memkv.errors import InvalidInput
-from memkv.session.answering import answer, settle
+from memkv.session.answering import answer, read_for, settle
 from memkv.session.records import Draft
 from memkv.session.room import check_message
 from memkv.store import Memory
@@ -142,7 +142,7 @@ def plainly(desk: Desk, tenant: str, asked: Asked, on_text: OnText, on_read: OnR
     desk.keep_plain(tenant, [*messages, Message(role="assistant", content=answered.text)], draft.live)
     size = draft.live.size()
     return Answered(
-        answered.text, reused, 0, answered.prompt - reused, answered.tokens, size.payload,
+        answered.text, reused, 0, read_for(draft, answered, reused), answered.tokens, size.payload,
         by_kind(size), answered.first_token - began, time.perf_counter() - began, answered.ended, answered.interrupted,
     )  # fmt: skip
 
