@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import statistics
 import threading
@@ -25,7 +26,7 @@ from memkv.chat.server.numbers import Numbers
 from memkv.chat.server.service import Service
 from memkv.turns import Message
 
-OVERHEAD_MS, SOONER = 5.0, 6.0
+OVERHEAD_MS, SOONER, PAGE_MS = 5.0, 6.0, 1000.0
 SESSIONS, TURNS = 50, 2
 ROOM = 64 << 20  # bytes of all caches, for fifty sessions of which each takes 3 to 5 MiB
 ROUNDS = 7
@@ -40,7 +41,8 @@ def rows(bench: Bench) -> list[Row]:
         desk = Desk(bench.model, store, Limits(live_bytes=ROOM))
         with listening(Service(desk, Keys({}), Numbers(desk))) as address:
             with httpx.Client(base_url=address, timeout=600) as client:
-                return [overhead(bench, client), resumed(bench, client, desk), *fifty(bench, address, desk)]
+                found = [overhead(bench, client), resumed(bench, client, desk), *fifty(bench, address, desk)]
+                return [*found, *page(bench, address)]
 
 
 @contextmanager
@@ -117,6 +119,28 @@ def fifty(bench: Bench, address: str, desk: Desk) -> list[Row]:
             goal=Goal("at_most", 1.0), note="all finished"),
         Row("the longest wait of each, of the median wait", slowest, unit="x"),
     ]  # fmt: skip
+
+
+def page(bench: Bench, address: str) -> list[Row]:
+    """Milliseconds from the page's address to a page that lists the sessions, in Chromium; none without one."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        bench.say("The page is not timed: there is no chromium here")
+        return []
+    from playwright.sync_api import sync_playwright
+
+    times = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for _ in range(bench.rounds):
+            visitor = browser.new_page()
+            began = time.perf_counter()
+            visitor.goto(address)
+            visitor.wait_for_selector("#session-list li")
+            times.append((time.perf_counter() - began) * 1e3)
+            visitor.close()
+        browser.close()
+    return [Row("the page, until it lists the sessions", times, goal=Goal("at_most", PAGE_MS))]
 
 
 def say(client: httpx.Client, session: str, text: str) -> dict[str, Any]:
