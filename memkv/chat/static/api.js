@@ -23,10 +23,17 @@ async function checked(response) {
   throw new Failed(response.status, body.error);
 }
 
-export async function call(method, path, body) {
+// Where the session is at work for something else, it is asked again for a while.
+export async function call(method, path, body, tries = 100) {
   const json = body === undefined ? {} : { body: JSON.stringify(body), headers: headers({ "Content-Type": "application/json" }) };
-  const response = await checked(await fetch(path, { method, headers: headers(), ...json }));
-  return response.status === 204 ? null : response.json();
+  try {
+    const response = await checked(await fetch(path, { method, headers: headers(), ...json }));
+    return response.status === 204 ? null : await response.json();
+  } catch (error) {
+    if (error.code !== "session_busy" || tries < 1) throw error;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return call(method, path, body, tries - 1);
+  }
 }
 
 export const session = (name, rest = "") => `/api/sessions/${encodeURIComponent(name)}${rest}`;

@@ -58,8 +58,8 @@ async function go() {
   busy(false);
   banner("");
   $("account").textContent = "";
-  unfold("sessions", false);
   if (!name) return nothing();
+  unfold("sessions", false);
   try {
     await show(name, mine);
     await open(name, false, mine);
@@ -139,7 +139,8 @@ async function say(text, more = {}) {
     if (wrong.length) banner(wrong.map(inWords).join(" "));
   } catch (error) {
     if (mine !== visit) return;
-    if (error.name === "AbortError") await settled(name, mine);
+    // A stopped answer is kept, or taken back, when the session takes requests again.
+    if (error.name === "AbortError") await call("POST", session(name, "/open"), {}).catch(() => null);
     else failed(error);
   } finally {
     if (running === own) { running = null; busy(false); }
@@ -150,15 +151,6 @@ async function say(text, more = {}) {
   const kept = state?.items.some((item) => item.n > before && item.role === "user" && item.text === text);
   if (mine === visit && !kept && !$("text").value) $("text").value = text;
   if ([document.body, $("send"), $("stop")].includes(document.activeElement)) $("text").focus();
-}
-
-// Until a stopped answer is kept or taken back: the session takes requests again.
-async function settled(name, mine) {
-  while (mine === visit) {
-    try { await call("POST", session(name, "/open"), {}); return; }
-    catch (error) { if (error.code !== "session_busy") return; }
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
 }
 
 async function retry() {
