@@ -40,7 +40,7 @@ def application(
 @contextmanager
 def listening(app: FastAPI) -> Iterator[str]:
     """The address of an application that listens."""
-    with socket.socket() as listener:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
