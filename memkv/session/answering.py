@@ -138,6 +138,13 @@ def settle(model: HybridModel, draft: Draft, answered: Answer) -> None:
         read(model, draft.live, answered.stable, settled)
 
 
+def read_anew(model: HybridModel, items: Sequence[Item], progress: Progress | None = None) -> LiveCache:
+    """A cache that has read the items of a context, and nothing else."""
+    live = model.new_cache()
+    read(model, live, "", model.chat.stable(to_messages(model, items)), progress)
+    return live
+
+
 def read(model: HybridModel, live: LiveCache, has: str, whole: str, progress: Progress | None = None) -> None:
     """Extend a cache that has read the text `has` to `whole`, which starts with it, if there is anything to add."""
     tokens = model.chat.encode_rest(has, whole)

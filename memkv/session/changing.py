@@ -10,7 +10,7 @@ from memkv.compaction import Compaction, CompactionStrategy, Context, Item, to_m
 from memkv.config import format_bytes
 from memkv.errors import BudgetExceeded, DidNotShrink, InvalidInput, NotFound
 from memkv.model import HybridModel
-from memkv.session.answering import read
+from memkv.session.answering import read_anew
 from memkv.session.opening import items_of
 from memkv.session.records import Draft, as_memory
 from memkv.session.room import check_message
@@ -49,8 +49,7 @@ def compact(
     context = Context(model, (*before_items, *(item for item in pinned if item.n not in present)), draft.live, next_n)
     found = strategy.compact(context, aim, most)
     before = draft.live.size().payload
-    live = model.new_cache()
-    read(model, live, "", model.chat.stable(to_messages(model, found.items)))
+    live = read_anew(model, found.items)
     after = live.size().payload
     if after >= before:
         raise DidNotShrink(
@@ -172,6 +171,4 @@ def latest(n: int, into: Mapping[int, int]) -> int:
 
 def reread(model: HybridModel, draft: Draft, items: Sequence[Item]) -> None:
     """Give the draft these items, and a cache that has read them."""
-    live = model.new_cache()
-    read(model, live, "", model.chat.stable(to_messages(model, items)))
-    draft.live, draft.items = live, list(items)
+    draft.live, draft.items = read_anew(model, items), list(items)

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from memkv.cache_size import CacheSize
 from memkv.chat.server.desk import Desk, Key, Stop
+from memkv.chat.server.views import by_kind
 from memkv.chat.server.wire import Answered, Asked
 from memkv.compaction import Item
 from memkv.errors import InvalidInput
@@ -154,11 +154,6 @@ def as_items(messages: Sequence[Message]) -> list[Item]:
         kind = "system" if message["role"] == "system" else "message"
         found.append(Item(n, kind, message["role"], message["content"]))
     return found
-
-
-def by_kind(size: CacheSize) -> dict[str, int]:
-    """Bytes of a cache by kind."""
-    return {str(kind): count for kind, count in size.by_kind.items()}
 
 
 def checking(stop: Stop, callback: Callable[..., None]) -> Callable[..., None]:

@@ -264,9 +264,13 @@ class Desk:
         self._held.move_to_end(place)
 
     def _trim(self) -> None:
-        """Let go of what was used longest ago, until the rest fits the budget; the one used last stays in any case."""
-        for place, each in self._held.items():
-            self._bytes[place] = (each.size if isinstance(each, Session) else each.size()).payload
+        """Let go of what was used longest ago, until the rest fits the budget; the one used last stays in any case.
+
+        That one alone is measured again: a job changes no other cache.
+        """
+        if self._held:
+            place, last = next(reversed(self._held.items()))
+            self._bytes[place] = (last.size if isinstance(last, Session) else last.size()).payload
         while self.live_bytes > self.limits.live_bytes and len(self._held) > 1:
             self.drop(next(iter(self._held)))
 

@@ -103,12 +103,17 @@ def session_line(tenant: TenantStore, info: SessionInfo) -> SessionLine:
     )  # fmt: skip
 
 
+def by_kind(size: CacheSize) -> dict[str, int]:
+    """Bytes of a cache by kind."""
+    return {str(kind): count for kind, count in size.by_kind.items()}
+
+
 def cache_view(size: CacheSize, tokens: int) -> CacheView:
     """Bytes of a live cache."""
     return CacheView(
         payload=size.payload,
         resident=size.resident,
-        by_kind={str(kind): count for kind, count in size.by_kind.items()},
+        by_kind=by_kind(size),
         tokens=tokens,
     )
 
