@@ -1,4 +1,4 @@
-"""Names -> weights: the embedded default, a local folder, or a hub id; all three through one function."""
+"""Names -> weights: the two models that come with memkv, a local folder, or a hub id; all through one function."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from transformers import (
 
 from memkv.embedded import EMBEDDED, converted_folder, no_progress_bars
 from memkv.errors import ModelUnavailable
+from memkv.hybrids.shipped import HYBRID, hybrid_folder
 from memkv.made_once import Notify
 
-__all__ = ["EMBEDDED", "load", "load_config", "resolve"]
+__all__ = ["EMBEDDED", "HYBRID", "load", "load_config", "resolve"]
 
 Loaded = TypeVar("Loaded")
 
@@ -48,8 +49,8 @@ def load(
     """The model, in evaluation mode, and its tokenizer. No code from a model's repository is ever run.
 
     Args:
-        name: `smollm2-135m`, a folder with config, weights and tokenizer, or a hub id; of a hub id the copy in the
-            Hugging Face cache is used if there is one.
+        name: `smollm2-135m`, `smollm2-hybrid`, a folder with config, weights and tokenizer, or a hub id; of a hub id
+            the copy in the Hugging Face cache is used if there is one.
         dtype: precision of the weights.
         device: where to put them.
         notify: told in one sentence about work that takes seconds (the one conversion of the embedded model).
@@ -72,7 +73,7 @@ def load_config(name: str | Path = EMBEDDED, notify: Notify | None = None) -> Pr
 
 
 def resolve(name: str | Path, notify: Notify | None = None) -> Path | str:
-    """A folder for the embedded model and for a local path, the hub id itself for anything else.
+    """A folder for a model that comes with memkv and for a local path, the hub id itself for anything else.
 
     Raises:
         ModelUnavailable: a path to a folder that is not there, or no embedded model to convert.
@@ -80,6 +81,8 @@ def resolve(name: str | Path, notify: Notify | None = None) -> Path | str:
     text = str(name)
     if text == EMBEDDED:
         return converted_folder(notify)
+    if text == HYBRID:
+        return hybrid_folder(notify)
     path = Path(text).expanduser()
     if text.strip() and path.is_dir():
         return path

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from train.hybrid.distil import distil_step, groups, prepare
 from train.hybrid.export import export
 from train.hybrid.judge import perplexity
 from train.hybrid.loop import Loop
-from train.hybrid.match import match_step, new_mixers, put_in
+from train.hybrid.match import match_step, mixer_groups, new_mixers, put_in
 from train.hybrid.rows import Rows
 from train.hybrid.speech import chats, episodes
 from train.machine import fast_in_bf16
@@ -118,9 +119,8 @@ def corpus_of(config: Config, base: HybridModel, folder: RunFolder, console: Con
     found = corpus.read(place)
     if found is None:
         console.print("Fetching texts, and writing conversations", highlight=False)
-        made, sources = corpus.build(
-            config.corpus, base, place, chats(config.corpus, base), episodes(config.corpus, base)
-        )
+        said = chats(config.corpus, base, lambda text: console.print(text, highlight=False))
+        made, sources = corpus.build(config.corpus, base, place, said, episodes(config.corpus, base))
         corpus.keep(made, sources, place, config.corpus)
         found = made
     train, apart = (int(sum(map(len, found.documents(held_out)))) for held_out in (False, True))
@@ -137,11 +137,11 @@ def matched(
     """Stage 1."""
     plan = config.match
     rows = Rows(tokens.stream(False, config.seed))
-    mixers = new_mixers(base.hf, Rows(rows.stream).next(1, plan.length).to(config.device))
+    mixers = new_mixers(base.hf, Rows(rows.stream).next(2, plan.length).to(config.device))
     steps = -(-plan.tokens // (plan.rows * plan.length))
     loop = Loop(
-        "match", folder, mixers, [(list(mixers.parameters()), plan.learning_rate)], rows, steps, plan.warmup,
-        plan.save_steps, console,
+        "match", folder, mixers, mixer_groups(mixers, plan.learning_rate), rows, steps, plan.warmup, plan.save_steps,
+        console,
     )  # fmt: skip
 
     def step(done: int) -> dict[str, float]:
@@ -201,12 +201,16 @@ def distilled(
 
     def step(done: int) -> dict[str, float]:
         length = plan.lengths[done % len(plan.lengths)]
-        parts = max(1, plan.tokens_a_step // length)
-        found = [
-            distil_step(base.hf, hybrid, rows.next(1, length).to(config.device), plan.hidden, 1 / parts, precision)
-            for _ in range(parts)
-        ]
-        return {name: sum(each[name] for each in found) / parts for name in found[0]}
+        in_all = max(1, plan.tokens_a_step // length)
+        at_once = max(1, plan.at_once // length)
+        found: defaultdict[str, float] = defaultdict(float)
+        for begun in range(0, in_all, at_once):
+            some = rows.next(min(at_once, in_all - begun), length).to(config.device)
+            share = len(some) / in_all
+            said = distil_step(base.hf, hybrid, some, plan.hidden, share, precision)
+            for name, value in said.items():
+                found[name] += share * value
+        return dict(found)
 
     hybrid.train()
     loop.run(step)

@@ -122,3 +122,13 @@ def test_sizes_that_do_not_go_together_are_named(base, tmp_path):
     path = config_file(tmp_path, base, choose__layers=[7])
     with pytest.raises(ConfigError, match="from 0 to 2"):
         hybridize(load_config(path), tmp_path / "out", "distil", QUIET)
+
+
+def test_a_step_in_pieces_learns_what_one_at_once_does(made, base, tmp_path):
+    path = config_file(tmp_path, base, distil__at_once=32)
+    main(["--config", str(path), "--out", str(tmp_path / "out")])
+    one, other = (
+        [each["kl"] for each in map(json.loads, (folder / "curves.jsonl").read_text().splitlines()) if "kl" in each]
+        for folder in (made, tmp_path / "out")
+    )
+    assert other == pytest.approx(one, rel=1e-3)

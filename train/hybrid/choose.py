@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -52,20 +53,24 @@ def sensitivities(
 
 
 def chosen(found: Sequence[Swapped], config: Choose) -> tuple[int, ...]:
-    """The layers that keep their attention: by the sum of their places in both orders, of perplexity and of probes."""
+    """The layers that keep their attention: those that cost most text and probes when they are swapped.
+
+    Args:
+        found: the base (layer -1) and every layer swapped alone.
+        config: how many, and what probes weigh beside text.
+    """
     if config.layers:
         return tuple(sorted(config.layers))
+    base = next(each for each in found if each.layer < 0)
     swapped = [each for each in found if each.layer >= 0]
-    by_text = places([each.perplexity for each in swapped])
-    by_probes = places([-each.confidence for each in swapped])
-    worth = [text + config.probes_weigh * probe for text, probe in zip(by_text, by_probes, strict=True)]
-    best = sorted(range(len(swapped)), key=lambda at: (-worth[at], swapped[at].layer))[: config.keep]
+    by_text = shares([math.log(each.perplexity / base.perplexity) for each in swapped])
+    by_probes = shares([base.confidence - each.confidence for each in swapped])
+    cost = [text + config.probes_weigh * probe for text, probe in zip(by_text, by_probes, strict=True)]
+    best = sorted(range(len(swapped)), key=lambda at: (-cost[at], swapped[at].layer))[: config.keep]
     return tuple(sorted(swapped[at].layer for at in best))
 
 
-def places(values: Sequence[float]) -> list[int]:
-    """The place of each value when they are sorted, the smallest first."""
-    found = [0] * len(values)
-    for place, at in enumerate(sorted(range(len(values)), key=lambda at: values[at])):
-        found[at] = place
-    return found
+def shares(losses: Sequence[float]) -> list[float]:
+    """Each loss as a share of all, so that text and probes can be added; what got better lost nothing."""
+    lost = [max(0.0, each) for each in losses]
+    return [each / (sum(lost) or 1.0) for each in lost]

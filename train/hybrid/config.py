@@ -65,7 +65,7 @@ class Choose:
         keep: how many.
         tokens: of held-out text that are read for each layer.
         policies: conversations of rules that are probed for each layer.
-        probes_weigh: points of a layer's rank by probes for one by perplexity.
+        probes_weigh: of what probes lose beside what text loses, each as a share of what all layers lose.
         layers: takes these instead of choosing; empty chooses.
     """
 
@@ -84,6 +84,7 @@ class Distil:
         tokens: read in all.
         lengths: of rows, tokens, in turn: long contexts too.
         tokens_a_step: of an optimizer step, about.
+        at_once: tokens of one pass, at most, where a row is not longer; memory grows with it.
         learning_rate: of the mixers, at its highest; it falls to a tenth as a cosine.
         lora: rank of what is trained in the layers beside the mixers; 0 leaves them.
         lora_rate: learning rate of that.
@@ -95,6 +96,7 @@ class Distil:
     tokens: int = 400_000
     lengths: tuple[int, ...] = (512, 512, 512, 2048)
     tokens_a_step: int = 2_048
+    at_once: int = 2_048
     learning_rate: float = 1e-3
     lora: int = 16
     lora_rate: float = 2e-4
@@ -144,6 +146,7 @@ def load_config(path: Path) -> Config:
     sizes = {
         "match.length": config.match.length, "match.rows": config.match.rows, "match.tokens": config.match.tokens,
         "distil.tokens": config.distil.tokens, "distil.tokens_a_step": config.distil.tokens_a_step,
+        "distil.at_once": config.distil.at_once,
         **{f"distil.lengths[{n}]": length for n, length in enumerate(config.distil.lengths)},
     }  # fmt: skip
     for name, size in sizes.items():

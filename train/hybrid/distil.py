@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BambaForCausalLM, PreTrainedModel
 
-from train.hybrid.match import computed_in, relative_error
+from train.hybrid.match import computed_in, mixer_groups
 
 ADAPTER = "distilled"
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -36,10 +37,9 @@ def is_trained(name: str) -> bool:
 
 def groups(hybrid: nn.Module, rate: float, lora_rate: float) -> list[tuple[list[nn.Parameter], float]]:
     """Mixers at one learning rate, all else at another."""
-    named = [(name, each) for name, each in hybrid.named_parameters() if each.requires_grad]
-    mixers = [each for name, each in named if ".mamba." in name]
-    rest = [each for name, each in named if ".mamba." not in name]
-    return [(part, highest) for part, highest in ((mixers, rate), (rest, lora_rate)) if part]
+    mixers = nn.ModuleList(module for name, module in hybrid.named_modules() if name.endswith(".mamba"))
+    rest = [each for name, each in hybrid.named_parameters() if each.requires_grad and ".mamba." not in name]
+    return [group for group in (*mixer_groups(mixers, rate), (rest, lora_rate)) if group[0]]
 
 
 def distil_step(
@@ -53,12 +53,12 @@ def distil_step(
     """Add the gradients of one batch, times `share`; KL divergence a token in nats, relative error of hidden states."""
     with torch.no_grad(), computed_in(precision, rows_BT.device):
         wanted = base.model(rows_BT, output_hidden_states=True)
-    with computed_in(precision, rows_BT.device):
+    # PEFT would take every input of the low-rank changes to fp32, which autocast takes back.
+    with computed_in(precision, rows_BT.device), disable_input_dtype_casting(hybrid, precision != torch.float32):
         got = hybrid.model(rows_BT, output_hidden_states=True)
     # The last is behind the final norm, which the divergence sees to.
     errors = [
-        relative_error(one, other)
-        for one, other in zip(got.hidden_states[1:-1], wanted.hidden_states[1:-1], strict=True)
+        token_error(one, other) for one, other in zip(got.hidden_states[1:-1], wanted.hidden_states[1:-1], strict=True)
     ]
     apart = torch.stack(errors).mean() if errors else torch.zeros(())
     last_BTE = got.last_hidden_state.detach().requires_grad_()
@@ -66,6 +66,16 @@ def distil_step(
     assert last_BTE.grad is not None
     torch.autograd.backward([got.last_hidden_state, share * hidden * apart], [last_BTE.grad, None])
     return {"loss": total + hidden * float(apart.detach()), "kl": total, "hidden": float(apart.detach())}
+
+
+def token_error(got_BTE: Tensor, wanted_BTE: Tensor) -> Tensor:
+    """Square of the difference as a share of the square of what was wanted, of each token alone, and the mean.
+
+    The first token's state is a hundred times as large as all others (arXiv 2402.17762): in one sum over all tokens it
+    would be all that counts.
+    """
+    wanted = wanted_BTE.float()
+    return ((got_BTE.float() - wanted).pow(2).sum(-1) / wanted.pow(2).sum(-1).clamp_min(1e-12)).mean()
 
 
 def divergence_backward(

@@ -18,6 +18,8 @@ from transformers.models.bamba.modeling_bamba import BambaMixer
 from memkv.hybrids.mapping import bamba_config
 from train.hybrid.initialise import from_attention
 
+FASTER = 5.0  # decays, convolutions and biases, than matrices
+
 
 def new_mixers(base: PreTrainedModel, rows_BT: Tensor) -> nn.ModuleList:
     """A mixer for every layer, begun as its attention, in fp32.
@@ -27,11 +29,18 @@ def new_mixers(base: PreTrainedModel, rows_BT: Tensor) -> nn.ModuleList:
         rows_BT: some text, by which the size of what each attention gives is measured.
     """
     config = bamba_config(base.config, [])
-    sizes = head_sizes(base, rows_BT)
+    sizes, distances = head_sizes(base, rows_BT), head_distances(base, rows_BT)
     mixers = nn.ModuleList(BambaMixer(config, layer_idx=index) for index in range(config.num_hidden_layers))
-    for mixer, layer, size in zip(mixers, base.model.layers, sizes, strict=True):
-        from_attention(mixer, layer.self_attn, size)
+    for mixer, layer, size, back in zip(mixers, base.model.layers, sizes, distances, strict=True):
+        from_attention(mixer, layer.self_attn, size, back)
     return mixers.to(next(base.parameters()).device)
+
+
+def mixer_groups(mixers: nn.Module, rate: float) -> list[tuple[list[nn.Parameter], float]]:
+    """Parameters and their learning rates: one number a head or a channel has further to go than a matrix."""
+    each = [parameter for parameter in mixers.parameters() if parameter.requires_grad]
+    matrices, rest = [one for one in each if one.dim() == 2], [one for one in each if one.dim() != 2]
+    return [(matrices, rate), (rest, FASTER * rate)]
 
 
 @torch.no_grad()
@@ -49,6 +58,24 @@ def head_sizes(base: PreTrainedModel, rows_BT: Tensor) -> list[Tensor]:
         for hook in hooks:
             hook.remove()
     return found
+
+
+@torch.no_grad()
+def head_distances(base: PreTrainedModel, rows_BT: Tensor) -> list[Tensor]:
+    """How many tokens each head looks back: the geometric mean of 1 + distance, less what it looks at the first token.
+
+    The first token is where heads look that have nothing to look for (arXiv 2309.17453).
+    """
+    places = torch.arange(rows_BT.shape[1], device=rows_BT.device)
+    far_TS = torch.log1p((places[:, None] - places).clamp_min(0).float())
+    before = base.config._attn_implementation
+    base.set_attn_implementation("eager")  # the only one that gives its probabilities
+    try:
+        found = base.model(rows_BT, output_attentions=True).attentions
+    finally:
+        base.set_attn_implementation(before)
+    looked = [each[..., 1:].float() for each in found]  # BHTS, without the first token
+    return [torch.exp((each * far_TS[:, 1:]).sum((0, 2, 3)) / each.sum((0, 2, 3)).clamp_min(1e-6)) for each in looked]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,8 +38,14 @@ def episodes(config: Corpus, model: HybridModel) -> list[str]:
     return found[: config.episodes]
 
 
-def chats(config: Corpus, model: HybridModel) -> list[str]:
-    """Conversations in which the base answers what people might type; drawn with the corpus's seed."""
+def chats(config: Corpus, model: HybridModel, say: Callable[[str], None]) -> list[str]:
+    """Conversations in which the base answers what people might type; drawn with the corpus's seed.
+
+    Args:
+        config: how many, and of how many messages.
+        model: the base.
+        say: told how far it is; a thousand replies take a quarter of an hour on two cores.
+    """
     rng = random.Random(f"hybrid/{config.seed}")
     known = read_chats() if config.chats else []
     opened = [opening(rng.choice(known), config.chat_turns, rng) for _ in range(config.chats)]
@@ -52,6 +58,7 @@ def chats(config: Corpus, model: HybridModel) -> list[str]:
                 found[n].append(Message(role="user", content=opened[n][turn]))
             for n, text in zip(group, replies(model, [found[n] for n in group]), strict=True):
                 found[n].append(Message(role="assistant", content=text))
+            say(f"Replies of the model: {turn * len(opened) + group.stop:,} of {config.chat_turns * len(opened):,}")
     return [model.chat.stable(messages) for messages in found]
 
 
