@@ -52,10 +52,10 @@ def distil_step(
 ) -> dict[str, float]:
     """Add the gradients of one batch, times `share`; KL divergence a token in nats, relative error of hidden states."""
     with torch.no_grad(), computed_in(precision, rows_BT.device):
-        wanted = base.model(rows_BT, output_hidden_states=True)
+        wanted = base.model(rows_BT, output_hidden_states=True, use_cache=False)
     # PEFT would take every input of the low-rank changes to fp32, which autocast takes back.
     with computed_in(precision, rows_BT.device), disable_input_dtype_casting(hybrid, precision != torch.float32):
-        got = hybrid.model(rows_BT, output_hidden_states=True)
+        got = hybrid.model(rows_BT, output_hidden_states=True, use_cache=False)
     # The last is behind the final norm, which the divergence sees to.
     errors = [
         token_error(one, other) for one, other in zip(got.hidden_states[1:-1], wanted.hidden_states[1:-1], strict=True)

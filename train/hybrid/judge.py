@@ -25,7 +25,7 @@ def perplexity(model: nn.Module, stream: NDArray[np.int32], tokens: int, length:
         row = torch.from_numpy(stream[start : start + length].astype(np.int64))[None].to(
             next(model.parameters()).device
         )
-        logits = model(row).logits
+        logits = model(row, use_cache=False).logits
         total += float(functional.cross_entropy(logits[0, :-1].float(), row[0, 1:], reduction="sum"))
         count += length - 1
     return math.exp(total / count)

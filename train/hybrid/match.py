@@ -53,7 +53,7 @@ def head_sizes(base: PreTrainedModel, rows_BT: Tensor) -> list[Tensor]:
 
     hooks = [layer.self_attn.o_proj.register_forward_pre_hook(note) for layer in base.model.layers]
     try:
-        base.model(rows_BT)
+        base.model(rows_BT, use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
@@ -71,7 +71,7 @@ def head_distances(base: PreTrainedModel, rows_BT: Tensor) -> list[Tensor]:
     before = base.config._attn_implementation
     base.set_attn_implementation("eager")  # the only one that gives its probabilities
     try:
-        found = base.model(rows_BT, output_attentions=True).attentions
+        found = base.model(rows_BT, output_attentions=True, use_cache=False).attentions
     finally:
         base.set_attn_implementation(before)
     looked = [each[..., 1:].float() for each in found]  # BHTS, without the first token
@@ -102,7 +102,7 @@ def match_step(
     The graph of one layer is freed before the next one's is made.
     """
     with torch.no_grad(), noted(base) as pairs, computed_in(precision, rows_BT.device):
-        base.model(rows_BT)
+        base.model(rows_BT, use_cache=False)
     errors = []
     for mixer, (given, wanted) in zip(mixers, pairs, strict=True):
         with computed_in(precision, rows_BT.device):
