@@ -193,7 +193,7 @@ def distilled(
     held_out = tokens.stream(True, config.seed)
     count = min(len(held_out), config.choose.tokens)
     rows = Rows(tokens.stream(False, config.seed + 1))
-    steps = -(-plan.tokens // plan.tokens_a_step)
+    steps = plan.steps
     loop = Loop(
         f"distil-{len(attention)}", folder, hybrid, groups(hybrid, plan.learning_rate, plan.lora_rate), rows, steps,
         plan.warmup, plan.save_steps, console,
@@ -201,7 +201,7 @@ def distilled(
 
     def step(done: int) -> dict[str, float]:
         length = plan.lengths[done % len(plan.lengths)]
-        in_all = max(1, plan.tokens_a_step // length)
+        in_all = plan.rows(length)
         at_once = max(1, plan.at_once // length)
         found: defaultdict[str, float] = defaultdict(float)
         for begun in range(0, in_all, at_once):

@@ -104,6 +104,16 @@ class Distil:
     warmup: int = 20
     save_steps: int = 25
 
+    def rows(self, length: int) -> int:
+        """Of a step, where rows have this length."""
+        return max(1, self.tokens_a_step // length)
+
+    @property
+    def steps(self) -> int:
+        """That read as many tokens; a row longer than `tokens_a_step` is a step of its own."""
+        of_a_turn = sum(self.rows(length) * length for length in self.lengths)
+        return -(-self.tokens * len(self.lengths) // of_a_turn)
+
 
 @dataclass(frozen=True)
 class Config:
