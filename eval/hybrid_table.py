@@ -2,7 +2,7 @@
 
 Bytes are measured on real caches; perplexity is of the second half of 2,048 tokens of Python's own documentation, which
 comes with every Python; rule probes are asked with the whole conversation in context, at several lengths, of families
-that no training has seen. With `--codec`, each is asked behind a cache that went through that codec. Writes
+that no training has seen. With `--codecs`, each is asked behind a cache that went through a codec. Writes
 eval/HYBRID.md; needs no network. Rows of other models that were measured before stay in the table.
 """
 
@@ -34,6 +34,7 @@ from memkv.compress import codec, decompress
 from memkv.errors import ConfigError, InvalidInput, MemkvError
 from memkv.live import LiveCache
 from memkv.pretrained import EMBEDDED, HYBRID
+from memkv.snapshot import CacheSnapshot
 
 TABLE = Path(__file__).parent / "HYBRID.json"
 HALF = 1024  # tokens: as many are read as are scored
@@ -153,21 +154,23 @@ def conversations(length: int, count: int) -> list[Scenario]:
     return list(scenarios("test", count, SEED, Like(tokens=length, rounds=1, meetings=1)))
 
 
+def packed(model: HybridModel, live: LiveCache, method: str) -> CacheSnapshot:
+    """What is kept of a cache."""
+    return codec(method or "identity", model).compress(model.capture(live), None)
+
+
 def kept(model: HybridModel, live: LiveCache, method: str) -> LiveCache:
     """The cache as it comes back out of the codec; itself without one."""
-    if not method:
-        return live
-    return model.restore(decompress(codec(method, model).compress(model.capture(live), None)))
+    return model.restore(decompress(packed(model, live, method))) if method else live
 
 
 def sizes(model: HybridModel, method: str, token_ids: Sequence[int]) -> tuple[float, int]:
     """Bytes that a token adds to what is kept, and bytes that are kept at any length; measured on two snapshots."""
+    live = model.new_cache()
     payloads = []
-    for count in (HALF, 2 * HALF):
-        live = model.new_cache()
-        model.extend(live, token_ids[:count])
-        snapshot = model.capture(live)
-        payloads.append((codec(method, model).compress(snapshot, None) if method else snapshot).payload)
+    for half in (token_ids[:HALF], token_ids[HALF : 2 * HALF]):
+        model.extend(live, half)
+        payloads.append(packed(model, live, method).payload)
     small, large = payloads
     per_token = (large - small) / HALF
     return per_token, round(small - per_token * HALF)
