@@ -119,24 +119,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def rows(options: Options, err: Console) -> Iterator[Row]:
-    """Each model, with its cache as it is and through each codec."""
+    """Each model, with its cache as it is and through each codec; what is in the cache is read once for all of them."""
     asked = {length: conversations(length, options.scenarios) for length in options.lengths}
+    methods = ("", *options.codecs)
     for name in options.models:
         model = HybridModel.from_pretrained(name, notify=lambda said: err.print(said, markup=False))
         texts = documents(model, options.texts)
-        for method in ("", *options.codecs):
-            per_token, fixed = sizes(model, method, texts[0])
-            perplexity = math.exp(fmean(loss(model, method, text) for text in texts))
-            err.print(f"{name} {method}: {per_token:,.0f} bytes a token, {fixed:,} fixed, perplexity {perplexity:.2f}")
-            probed = {}
-            for length, found in asked.items():
-                probed[str(length)] = result = probe(model, method, found)
+        losses = [lost(model, methods, text) for text in texts]
+        probed: dict[str, dict[str, Probed]] = {method: {} for method in methods}
+        for length, found in asked.items():
+            for method, result in probe(model, methods, found).items():
+                probed[method][str(length)] = result
                 err.print(
                     f"{name} {method}: {result.right} of {result.probes} right behind {result.tokens:,.0f} tokens"
                 )
-            layers = model.profile.layers
-            attention = sum("attention" in kinds for kinds in layers)
-            yield Row(str(name), method, attention, len(layers), per_token, fixed, perplexity, probed)
+        layers = model.profile.layers
+        attention = sum("attention" in kinds for kinds in layers)
+        for method in methods:
+            per_token, fixed = sizes(model, method, texts[0])
+            perplexity = math.exp(fmean(each[method] for each in losses))
+            err.print(f"{name} {method}: {per_token:,.0f} bytes a token, {fixed:,} fixed, perplexity {perplexity:.2f}")
+            yield Row(str(name), method, attention, len(layers), per_token, fixed, perplexity, probed[method])
 
 
 def documents(model: HybridModel, count: int) -> list[list[int]]:
@@ -176,30 +179,30 @@ def sizes(model: HybridModel, method: str, token_ids: Sequence[int]) -> tuple[fl
     return per_token, round(small - per_token * HALF)
 
 
-def loss(model: HybridModel, method: str, token_ids: Sequence[int]) -> float:
-    """Mean negative log-likelihood (nats) of the second half of a text behind its first half."""
+def lost(model: HybridModel, methods: Sequence[str], token_ids: Sequence[int]) -> dict[str, float]:
+    """Mean negative log-likelihood (nats) of the second half of a text behind its first half, through each codec."""
     live = model.new_cache()
     model.extend(live, token_ids[:HALF])
-    return log_loss(model, kept(model, live, method), token_ids[HALF:])
+    return {method: log_loss(model, kept(model, live, method), token_ids[HALF:]) for method in methods}
 
 
-def probe(model: HybridModel, method: str, found: Sequence[Scenario]) -> Probed:
-    """Every question with options, behind the whole conversation."""
-    right = probes = 0
-    chance = 0.0
-    tokens = []
+def probe(model: HybridModel, methods: Sequence[str], found: Sequence[Scenario]) -> dict[str, Probed]:
+    """Every question with options, behind the whole conversation, through each codec."""
+    right = dict.fromkeys(methods, 0)
+    probes, chance, tokens = 0, 0.0, []
     for scenario in found:
         case = Case(model, scenario)
         memory = FullContext().remember(case, Limits())
-        assert memory.live is not None
-        memory.live = kept(model, memory.live, method)
+        whole = memory.live
+        assert whole is not None
         ranked = [each for each in scenario.probes if each.options]
-        answers = read_probes(model, memory, scenario, ranked).answers
-        right += sum(answer.right for answer in answers)
+        for method in methods:
+            memory.live = kept(model, whole, method)
+            right[method] += sum(answer.right for answer in read_probes(model, memory, scenario, ranked).answers)
         probes += len(ranked)
         chance += sum(1 / len(each.options) for each in ranked)
         tokens.append(len(case.full))
-    return Probed(fmean(tokens), right, probes, chance)
+    return {method: Probed(fmean(tokens), right[method], probes, chance) for method in methods}
 
 
 def write(row: Row, path: Path) -> None:

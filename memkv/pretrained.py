@@ -27,10 +27,10 @@ from transformers import (
 
 from memkv.embedded import EMBEDDED, converted_folder, no_progress_bars
 from memkv.errors import ModelUnavailable
-from memkv.hybrids.shipped import HYBRID, hybrid_folder
+from memkv.hybrids.shipped import HYBRID, HYBRIDS, hybrid_folder
 from memkv.made_once import Notify
 
-__all__ = ["EMBEDDED", "HYBRID", "load", "load_config", "resolve"]
+__all__ = ["EMBEDDED", "HYBRID", "HYBRIDS", "load", "load_config", "resolve"]
 
 Loaded = TypeVar("Loaded")
 
@@ -49,8 +49,8 @@ def load(
     """The model, in evaluation mode, and its tokenizer. No code from a model's repository is ever run.
 
     Args:
-        name: `smollm2-135m`, `smollm2-hybrid`, a folder with config, weights and tokenizer, or a hub id; of a hub id
-            the copy in the Hugging Face cache is used if there is one.
+        name: `smollm2-135m`, `smollm2-hybrid` (or `-15`, `-22`), a folder with config, weights and tokenizer, or a hub
+            id, of which the copy in the Hugging Face cache is used if there is one.
         dtype: precision of the weights.
         device: where to put them.
         notify: told in one sentence about work that takes seconds (the one conversion of the embedded model).
@@ -81,8 +81,8 @@ def resolve(name: str | Path, notify: Notify | None = None) -> Path | str:
     text = str(name)
     if text == EMBEDDED:
         return converted_folder(notify)
-    if text == HYBRID:
-        return hybrid_folder(notify)
+    if text in HYBRIDS:
+        return hybrid_folder(text, notify)
     path = Path(text).expanduser()
     if text.strip() and path.is_dir():
         return path

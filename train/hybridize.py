@@ -1,7 +1,8 @@
 """`python -m train.hybridize --config configs/hybridize.yaml`: a Llama-family model becomes an attention/SSM hybrid.
 
 In turn: a corpus, stage 1 (each mixer learns its attention's output), the choice of the layers that keep attention,
-stage 2 (the whole hybrid learns the base's predictions), and the files. An interrupted run goes on where it was.
+stage 2 (the whole hybrid learns the base's predictions), the files, and, where they are asked for, hybrids with more
+attention out of the same mixers. An interrupted run goes on where it was.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from memkv.errors import MemkvError
 from memkv.hybrids.mapping import check_maps, to_bamba
 from train.hybrid import corpus
 from train.hybrid.choose import Swapped, chosen, sensitivities
-from train.hybrid.config import Config, load_config
+from train.hybrid.config import Config, Distil, load_config
 from train.hybrid.corpus import Tokens, need
-from train.hybrid.distil import distil_step, groups, prepare
+from train.hybrid.distil import distil_step, go_on_from, groups, prepare
 from train.hybrid.export import export
 from train.hybrid.judge import perplexity
 from train.hybrid.loop import Loop
@@ -40,7 +41,8 @@ from train.run_folder import RunFolder, open_run
 
 RUNS = Path("build/hybrid")
 SENSITIVITIES = "sensitivities.json"
-Stage = Literal["corpus", "match", "choose", "distil"]
+RESULT = "result"
+Stage = Literal["corpus", "match", "choose", "distil", "ladder"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Options:
     config: Path
     out: Path | None = None
     model: str | None = None
-    until: Stage = "distil"
+    until: Stage = "ladder"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -100,8 +102,25 @@ def hybridize(config: Config, out: Path, until: Stage, console: Console) -> None
     attention = choice(config, base, mixers, tokens, folder, console)
     if until == "choose":
         return
-    hybrid = distilled(config, base, mixers, attention, tokens, folder, precision, console)
-    small, whole = export(base, hybrid, out / "result", str(config))
+    hybrid = begun(config, base, attention)
+    put_in(hybrid, mixers)
+    distilled(config, base, hybrid, config.distil, tokens, folder, precision, console)
+    say_written(export(base, hybrid, out / RESULT, str(config)), console)
+    if until == "distil":
+        return
+    for keep in config.ladder.keep:
+        attention = choice(config, base, (), tokens, folder, console, keep)
+        higher = begun(config, base, attention, mixers=False)
+        go_on_from(higher, hybrid)
+        plan = dataclasses.replace(config.distil, tokens=config.ladder.tokens)
+        distilled(config, base, higher, plan, tokens, folder, precision, console)
+        say_written(export(base, higher, out / f"{RESULT}-{keep}", str(config), out / RESULT), console)
+        hybrid = higher
+
+
+def say_written(written: tuple[Path, Path], console: Console) -> None:
+    """The file and the folder."""
+    small, whole = written
     console.print(f"Wrote {small} ({small.stat().st_size / 1e6:.1f} MB) and {whole}", highlight=False)
 
 
@@ -153,10 +172,16 @@ def matched(
 
 
 def choice(
-    config: Config, base: HybridModel, mixers: nn.ModuleList, tokens: Tokens, folder: RunFolder, console: Console
+    config: Config,
+    base: HybridModel,
+    mixers: Sequence[nn.Module],
+    tokens: Tokens,
+    folder: RunFolder,
+    console: Console,
+    keep: int | None = None,
 ) -> tuple[int, ...]:
     """The layers that keep their attention; what is known of each layer is written down as it comes."""
-    plan = config.choose
+    plan = config.choose if keep is None else dataclasses.replace(config.choose, keep=keep)
     if plan.layers:
         return chosen([], plan)
     path = folder.path / SENSITIVITIES
@@ -174,28 +199,32 @@ def choice(
     return found
 
 
+def begun(config: Config, base: HybridModel, attention: Sequence[int], mixers: bool = True) -> BambaForCausalLM:
+    """A hybrid before stage 2, its mixers still without anything learned; they are trained or not."""
+    hybrid = to_bamba(base.hf, attention)
+    torch.manual_seed(config.seed)  # the same low-rank beginnings, whatever was drawn before
+    prepare(hybrid, config.distil.lora, mixers)
+    return hybrid
+
+
 def distilled(
     config: Config,
     base: HybridModel,
-    mixers: nn.ModuleList,
-    attention: tuple[int, ...],
+    hybrid: BambaForCausalLM,
+    plan: Distil,
     tokens: Tokens,
     folder: RunFolder,
     precision: torch.dtype,
     console: Console,
-) -> BambaForCausalLM:
-    """Stage 2."""
-    plan = config.distil
-    hybrid = to_bamba(base.hf, attention)
-    put_in(hybrid, mixers)
-    torch.manual_seed(config.seed)  # the same low-rank beginnings, whatever was drawn before
-    prepare(hybrid, plan.lora)
+) -> None:
+    """Stage 2 of a hybrid, which is changed in place."""
+    part = f"distil-{len(hybrid.config.attn_layer_indices)}"
     held_out = tokens.stream(True, config.seed)
     count = min(len(held_out), config.choose.tokens)
     rows = Rows(tokens.stream(False, config.seed + 1))
     steps = plan.steps
     loop = Loop(
-        f"distil-{len(attention)}", folder, hybrid, groups(hybrid, plan.learning_rate, plan.lora_rate), rows, steps,
+        part, folder, hybrid, groups(hybrid, plan.learning_rate, plan.lora_rate), rows, steps,
         plan.warmup, plan.save_steps, console,
     )  # fmt: skip
 
@@ -217,8 +246,7 @@ def distilled(
     hybrid.eval()
     first, last = (perplexity(model, held_out, count) for model in (base.hf, hybrid))
     console.print(f"Held-out perplexity {last:.2f}, of the base {first:.2f}", highlight=False)
-    folder.log("distil", {"kind": "held_out", "step": steps, "base": first, "hybrid": last})
-    return hybrid
+    folder.log(part, {"kind": "held_out", "step": steps, "base": first, "hybrid": last})
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ from rich.console import Console
 from memkv.compaction.matching import likeness
 from memkv.compaction.notes import apply, parse
 from memkv.compaction.rules import find_rules
-from memkv.compaction.trained import SHIPPED, loaded, write
+from memkv.compaction.shipped import SHIPPED
+from memkv.compaction.trained import loaded, write
 from memkv.errors import MemkvError
 from memkv.model import HybridModel
+from memkv.pretrained import EMBEDDED
 from train.chats import HELD_OUT, Said, chats_of
 
 AT_ONCE = 4  # messages of one window
@@ -35,11 +37,13 @@ class Options:
 
     Attributes:
         adapter: folder of the adapter.
+        model: that it was trained on.
         file: chats, as in `train/messages`.
         show: print every message that was not got right.
     """
 
-    adapter: tyro.conf.Positional[Path] = SHIPPED
+    adapter: tyro.conf.Positional[Path] = SHIPPED / EMBEDDED
+    model: str = EMBEDDED
     file: Path = HELD_OUT
     show: bool = False
 
@@ -68,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = tyro.cli(Options, prog="python -m train.wild", description=__doc__, args=arguments)
     try:
         examples = [message for chat in chats_of(options.file) for message in chat]
-        found = noted(HybridModel.from_pretrained(dtype=torch.float32), options.adapter, examples)
+        found = noted(HybridModel.from_pretrained(options.model, dtype=torch.float32), options.adapter, examples)
     except MemkvError as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
         sys.exit(1)

@@ -13,10 +13,10 @@ from memkv.compaction.base import (
     LossLedger,
     to_messages,
 )
-from memkv.compaction.origin import made_for, read_origin
 from memkv.compaction.pinned import Pinned
+from memkv.compaction.shipped import SHIPPED, find_shipped
 from memkv.compaction.summary import Summary
-from memkv.compaction.trained import SHIPPED, TrainedSummary
+from memkv.compaction.trained import TrainedSummary
 from memkv.compaction.truncate import Truncate
 from memkv.errors import ConfigError
 from memkv.model import HybridModel
@@ -46,13 +46,12 @@ def default_strategy(model: HybridModel) -> str:
 
     With the registry beside it: what is worded as a rule and the policy passes by is kept all the same.
     """
-    origin = read_origin(SHIPPED) if SHIPPED.is_dir() else None
-    fits = origin is not None and origin.model == model.name and made_for(origin, model)
-    return "pinned+trained" if fits else "pinned+summary"
+    folder = find_shipped(model)
+    return "pinned+trained" if folder is not None and folder.name == model.name else "pinned+summary"
 
 
 def strategy(name: str) -> CompactionStrategy:
-    """A strategy by name: `trained` is the policy that comes with memkv, `trained:FOLDER` one of your own.
+    """A strategy by name: `trained` is the policy that comes for the model, `trained:FOLDER` one of your own.
 
     Raises:
         ConfigError: unknown name.
@@ -69,11 +68,6 @@ def strategy(name: str) -> CompactionStrategy:
         case "notes":
             return TrainedSummary(None)
     kind, colon, folder = name.partition(":")
-    if name in TRAINED and not SHIPPED.is_dir():
-        raise ConfigError(
-            "No trained policy comes with this version of memkv",
-            "Train one (train/README.md) and name its folder: trained:FOLDER.",
-        )
     if kind in TRAINED and bool(colon) == bool(folder):
         return TrainedSummary(Path(folder) if folder else SHIPPED, pin_rules=kind.startswith("pinned+"))
     known = ", ".join([*STRATEGIES, *TRAINED, *(f"{kind}:FOLDER" for kind in TRAINED)])

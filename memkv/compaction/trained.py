@@ -24,12 +24,12 @@ from memkv.compaction.declare import Calibration, evidence, load_calibration
 from memkv.compaction.drafting import drafted
 from memkv.compaction.notes import BULLET, Loss, Note, apply, bare, fitting, letter, parse, prompt
 from memkv.compaction.origin import check_origin, read_origin
+from memkv.compaction.shipped import SHIPPED, shipped_for
 from memkv.compaction.windows import windows
 from memkv.compaction.worded import with_worded
 from memkv.model import HybridModel
 from memkv.turns import ChatFormat, Message
 
-SHIPPED = Path(__file__).parent / "adapters" / "smollm2-135m"  # for the embedded model
 WINDOW = 320  # tokens of the user's new messages that the policy reads at once, as in training
 MOST_ROOM = 384  # tokens of notes; it was trained on no more
 LONGEST_ANSWER = 384  # tokens: a window of nothing but rules, with letters and signs
@@ -43,7 +43,8 @@ class TrainedSummary:
     nobody touches stays the same item through all compactions.
 
     Attributes:
-        adapter: folder of the adapter (PEFT), with its calibration; None asks the model as it is, to compare with.
+        adapter: folder of the adapter (PEFT), with its calibration; SHIPPED takes the one that comes for the model,
+            None asks the model as it is, to compare with.
         pin_rules: let the registry's sentences compete for the room too, word for word.
     """
 
@@ -56,15 +57,24 @@ class TrainedSummary:
         name = "notes" if self.adapter is None else "trained" if self.adapter == SHIPPED else f"trained:{self.adapter}"
         return f"pinned+{name}" if self.pin_rules else name
 
+    def adapter_for(self, model: HybridModel) -> Path | None:
+        """The adapter that writes.
+
+        Raises:
+            ModelUnavailable: none comes for this model.
+        """
+        return shipped_for(model) if self.adapter == SHIPPED else self.adapter
+
     def compact(self, context: Context, aim: int, most: int) -> Compaction:
         """See `CompactionStrategy.compact`.
 
         Raises:
             ModelUnavailable: there is no such adapter, or it belongs to another model.
         """
-        calibration = Calibration() if self.adapter is None else load_calibration(self.adapter)
+        adapter = self.adapter_for(context.model)
+        calibration = Calibration() if adapter is None else load_calibration(adapter)
         room = room_for_notes(context, aim, self.pin_rules)
-        notes, losses = fold(context, self.adapter, room)
+        notes, losses = fold(context, adapter, room)
         rules = context.standing("rule")
         if self.pin_rules:
             rules, notes, left = with_worded(context, notes, room)

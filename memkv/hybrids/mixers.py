@@ -13,9 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from memkv.errors import ModelUnavailable
+from memkv.made_once import hash_file
 
 FILE = "mixers.safetensors"
 SCALE = ".scale"
+MIXER = ".mamba."  # in the names of a mixer's weights
 LEAST_ROWS = 2  # a matrix is stored as int8; a vector as it is
 
 
@@ -28,12 +30,14 @@ class Record:
         weights: hash of its weights, rounded to bf16 (`memkv.fingerprint.weights_hash`).
         attention: layers that keep it.
         recipe: configuration and commit, for people.
+        below: hash of the file that the mixers themselves are in, where this one only has what differs beside them.
     """
 
     base: str
     weights: str
     attention: tuple[int, ...]
     recipe: str = ""
+    below: str = ""
 
 
 def save_mixers(folder: Path, changed: Mapping[str, Tensor], record: Record) -> Path:
@@ -88,6 +92,31 @@ def read_mixers(folder: Path) -> tuple[dict[str, Tensor], Record]:
             "Give a folder that train.hybridize wrote, or install memkv again.",
         ) from error
     return weights, record
+
+
+def read_all(folder: Path, below: Path | None = None) -> tuple[dict[str, Tensor], Record]:
+    """As `read_mixers`, with the mixers of another file where the record says that they are in one.
+
+    Args:
+        folder: of what is read.
+        below: folder of the file that holds the mixers.
+
+    Raises:
+        ModelUnavailable: as `read_mixers`; or the file below is not the one that the record means.
+    """
+    weights, record = read_mixers(folder)
+    if not record.below:
+        return weights, record
+    if below is None or not (below / FILE).is_file() or hash_file(below / FILE) != record.below:
+        raise ModelUnavailable(
+            f"What is in {folder} goes onto the mixers of another file, which is not in {below}",
+            "Make them again with train.hybridize, or install memkv again.",
+        )
+    kept = tuple(f"model.layers.{layer}." for layer in record.attention)
+    mixers = {
+        name: tensor for name, tensor in read_mixers(below)[0].items() if MIXER in name and not name.startswith(kept)
+    }
+    return {**mixers, **weights}, record
 
 
 def check_base(record: Record, weights: str) -> None:

@@ -10,27 +10,28 @@ from transformers import BambaForCausalLM, PreTrainedModel
 from memkv.errors import ModelUnavailable
 from memkv.fingerprint import weights_hash
 from memkv.hybrids.mapping import to_bamba
-from memkv.hybrids.mixers import check_base, read_mixers
+from memkv.hybrids.mixers import MIXER, check_base, read_all
 
 LORA_A, LORA_B = ".lora_A", ".lora_B"
 
 
 @torch.no_grad()
-def assembled(base: PreTrainedModel, folder: Path) -> BambaForCausalLM:
+def assembled(base: PreTrainedModel, folder: Path, below: Path | None = None) -> BambaForCausalLM:
     """The hybrid, in the base's precision.
 
     Args:
         base: that the mixers were made for; it is left as it is.
         folder: with the mixers.
+        below: folder of the mixers, where the other has only what differs beside them.
 
     Raises:
         ModelUnavailable: no mixers there, damaged ones, or ones of another base.
     """
-    weights, record = read_mixers(folder)
+    weights, record = read_all(folder, below)
     check_base(record, weights_hash(base, torch.bfloat16))
     hybrid = to_bamba(base, record.attention)
     places = dict(hybrid.named_parameters())
-    mixers = {name for name in places if ".mamba." in name}
+    mixers = {name for name in places if MIXER in name}
     try:
         for name, tensor in weights.items():
             if name.endswith(LORA_A):

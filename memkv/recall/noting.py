@@ -41,8 +41,9 @@ def noted(
         ModelUnavailable: the policy's adapter is gone, or belongs to another model.
     """
     held: Held = list(before.items())
-    if isinstance(strategy, TrainedSummary) and strategy.adapter is not None:
-        held = by_policy(model, strategy.adapter, said, held)
+    adapter = strategy.adapter_for(model) if isinstance(strategy, TrainedSummary) else None
+    if isinstance(strategy, TrainedSummary) and adapter is not None:
+        held = by_policy(model, adapter, said, held)
         if strategy.pin_rules:
             held = by_wording(said, held, takes=False)
     else:

@@ -5,8 +5,9 @@ from safetensors import safe_open
 
 from memkv.compaction import default_strategy, strategy
 from memkv.compaction.declare import FILE, load_calibration
-from memkv.compaction.trained import SHIPPED
+from memkv.compaction.shipped import SHIPPED
 from memkv.model import HybridModel
+from memkv.pretrained import EMBEDDED
 from memkv.session import Session
 from memkv.store import MemoryStore
 
@@ -19,12 +20,12 @@ TALK = (
 
 
 def test_it_is_small_in_bf16_and_has_its_curve_and_its_card():
-    weights = SHIPPED / "adapter_model.safetensors"
+    weights = SHIPPED / EMBEDDED / "adapter_model.safetensors"
     assert weights.stat().st_size < 20_000_000
     with safe_open(weights, "pt") as file:
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"BF16"}  # noqa: SIM118
-    assert (SHIPPED / FILE).is_file() and load_calibration(SHIPPED).slope > 0
-    card = (SHIPPED / "README.md").read_text()
+    assert (SHIPPED / EMBEDDED / FILE).is_file() and load_calibration(SHIPPED / EMBEDDED).slope > 0
+    card = (SHIPPED / EMBEDDED / "README.md").read_text()
     for part in ("base_model", "license", "Data", "Recipe", "Seed", "Results", "Limits"):
         assert part in card
 

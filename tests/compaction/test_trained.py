@@ -16,9 +16,10 @@ from tiny_models import tiny
 
 import memkv.compaction.trained as trained
 from memkv import HybridModel, MemoryStore, Session
-from memkv.compaction import Context, Item, default_strategy, strategy
+from memkv.compaction import Context, Item, default_strategy
 from memkv.compaction.declare import Calibration, Evidence, load_calibration
 from memkv.compaction.origin import Origin, made_for, write_origin
+from memkv.compaction.shipped import SHIPPED, find_shipped, shipped_for
 from memkv.compaction.trained import TrainedSummary
 from memkv.errors import ConfigError, ModelUnavailable
 from memkv.fingerprint import weights_hash
@@ -274,25 +275,35 @@ def test_a_missing_adapter_is_named(model, tmp_path):
         compact(model, tmp_path / "nothing", messages(RULE, "Noted."), 4000)
 
 
-def test_where_no_policy_was_shipped_it_says_how_to_get_one(monkeypatch, tmp_path):
-    monkeypatch.setattr("memkv.compaction.SHIPPED", tmp_path / "none")
-    with pytest.raises(ConfigError, match="trained:FOLDER"):
-        strategy("pinned+trained")
-    (tmp_path / "none").mkdir()
-    assert strategy("pinned+trained").pin_rules
+def test_where_no_policy_was_shipped_it_says_how_to_get_one(model, monkeypatch, tmp_path):
+    monkeypatch.setattr("memkv.compaction.shipped.SHIPPED", tmp_path / "none")
+    with pytest.raises(ModelUnavailable, match="there is one for no model.*trained:FOLDER"):
+        compact(model, SHIPPED, messages(RULE, "Noted."), 4000)
 
 
 def test_the_policy_that_comes_with_memkv_is_the_default_where_it_fits(model, adapter, tmp_path, monkeypatch):
     shipped = tmp_path / "shipped"
-    monkeypatch.setattr("memkv.compaction.SHIPPED", shipped)
+    monkeypatch.setattr("memkv.compaction.shipped.SHIPPED", shipped)
     assert default_strategy(model) == "pinned+summary"
-    shutil.copytree(adapter, shipped)
-    write_origin(shipped, Origin(model.name, model.fingerprint.weights, model.fingerprint.dtype))
+    shutil.copytree(adapter, shipped / model.name)
+    write_origin(shipped / model.name, Origin(model.name, model.fingerprint.weights, model.fingerprint.dtype))
     assert default_strategy(model) == "pinned+trained"
-    write_origin(shipped, Origin(model.name, "0123456789abcdef", model.fingerprint.dtype))
+    write_origin(shipped / model.name, Origin(model.name, "0123456789abcdef", model.fingerprint.dtype))
     assert default_strategy(model) == "pinned+summary"
-    write_origin(shipped, Origin("another-model", model.fingerprint.weights, model.fingerprint.dtype))
-    assert default_strategy(model) == "pinned+summary"
+
+
+def test_of_several_policies_the_one_for_these_weights_is_taken(model, adapter, tmp_path, monkeypatch):
+    monkeypatch.setattr("memkv.compaction.shipped.SHIPPED", tmp_path)
+    mine, running = model.fingerprint.weights, model.fingerprint.dtype
+    for name, weights in (("a-model", "0123456789abcdef"), ("my-copy", mine), ("z-model", "fedcba9876543210")):
+        shutil.copytree(adapter, tmp_path / name)
+        write_origin(tmp_path / name, Origin(name, weights, running))
+    assert find_shipped(model) == tmp_path / "my-copy"
+    assert default_strategy(model) == "pinned+summary", "a copy by another name has it when asked for"
+    write_origin(tmp_path / "my-copy", Origin("my-copy", "0123456789abcdef", running))
+    assert find_shipped(model) is None
+    with pytest.raises(ModelUnavailable, match="there is one for a-model, my-copy, z-model"):
+        shipped_for(model)
 
 
 def test_an_adapter_of_another_model_is_named(tmp_path):

@@ -10,4 +10,4 @@ from memkv.hybrids.shipped import hybrid_folder
 
 def test_without_mixers_the_error_says_how_to_get_them(tmp_path):
     with pytest.raises(ModelUnavailable, match="train.hybridize"):
-        hybrid_folder(mixers=tmp_path)
+        hybrid_folder(weights=tmp_path)

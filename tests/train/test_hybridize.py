@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from memkv import HybridModel
 from memkv.errors import ConfigError, ModelUnavailable
+from memkv.hybrids.mixers import MIXER, read_mixers
 from memkv.hybrids.whole import assembled
 from train.hybrid.corpus import CorpusMissing
 from train.hybridize import hybridize, load_config, main
@@ -96,6 +97,24 @@ def test_mixers_go_onto_their_own_base_alone(made, base):
         assembled(hf, made)
 
 
+def test_a_rung_has_more_attention_and_the_mixers_of_the_one_below(base, tmp_path):
+    path = config_file(tmp_path, base, ladder={"keep": [2], "tokens": 512})
+    out = tmp_path / "out"
+    main(["--config", str(path), "--out", str(out)])
+    low, high = read_mixers(out / "result")[1].attention, read_mixers(out / "result-2")[1].attention
+    assert len(high) == 2 and set(low) < set(high)
+    assert not [name for name in read_mixers(out / "result-2")[0] if MIXER in name]
+    hf = HybridModel.from_pretrained(base, dtype=torch.float32).hf
+    below, above = assembled(hf, out / "result"), assembled(hf, out / "result-2", out / "result")
+    mixed = next(layer for layer in range(3) if layer not in high)
+    ones, others = below.model.layers[mixed], above.model.layers[mixed]
+    assert all(torch.equal(a, b) for a, b in zip(ones.mamba.parameters(), others.mamba.parameters(), strict=True))
+    assert not torch.equal(ones.feed_forward.up_proj.weight, others.feed_forward.up_proj.weight)
+    for wrong in (None, out / "result-2"):
+        with pytest.raises(ModelUnavailable, match="onto the mixers of another file"):
+            assembled(hf, out / "result-2", wrong)
+
+
 def test_no_numbers_stop_a_run_and_the_last_good_checkpoint_stays(base, tmp_path):
     path = config_file(tmp_path, base, match__learning_rate=1e30, match__save_steps=1)
     with pytest.raises(TrainingDiverged, match="match: loss .* at step"):
@@ -119,6 +138,10 @@ def test_sizes_that_do_not_go_together_are_named(base, tmp_path):
         load_config(config_file(tmp_path, base, choose__layers=[0, 1]))
     with pytest.raises(ConfigError, match=r"held_out is 1.5"):
         load_config(config_file(tmp_path, base, corpus__held_out=1.5))
+    with pytest.raises(ConfigError, match=r"ladder.keep is \[1\] above choose.keep, 1"):
+        load_config(config_file(tmp_path, base, ladder={"keep": [1]}))
+    with pytest.raises(ConfigError, match="choose.layers fixes the layers"):
+        load_config(config_file(tmp_path, base, choose__layers=[1], ladder={"keep": [2]}))
     path = config_file(tmp_path, base, choose__layers=[7])
     with pytest.raises(ConfigError, match="from 0 to 2"):
         hybridize(load_config(path), tmp_path / "out", "distil", QUIET)

@@ -116,6 +116,19 @@ class Distil:
 
 
 @dataclass(frozen=True)
+class Ladder:
+    """Hybrids that keep more attention, out of the same mixers: only norms and low-rank changes are learned further.
+
+    Attributes:
+        keep: how many layers keep attention in each, more from one to the next; () makes none.
+        tokens: read for each; all else as in stage 2.
+    """
+
+    keep: tuple[int, ...] = ()
+    tokens: int = 100_000
+
+
+@dataclass(frozen=True)
 class Config:
     """All of it.
 
@@ -137,6 +150,7 @@ class Config:
     match: Match = field(default_factory=Match)
     choose: Choose = field(default_factory=Choose)
     distil: Distil = field(default_factory=Distil)
+    ladder: Ladder = field(default_factory=Ladder)
 
 
 def load_config(path: Path) -> Config:
@@ -156,12 +170,23 @@ def load_config(path: Path) -> Config:
     sizes = {
         "match.length": config.match.length, "match.rows": config.match.rows, "match.tokens": config.match.tokens,
         "distil.tokens": config.distil.tokens, "distil.tokens_a_step": config.distil.tokens_a_step,
-        "distil.at_once": config.distil.at_once,
+        "distil.at_once": config.distil.at_once, "ladder.tokens": config.ladder.tokens,
         **{f"distil.lengths[{n}]": length for n, length in enumerate(config.distil.lengths)},
     }  # fmt: skip
     for name, size in sizes.items():
         if size < 1:
             raise ConfigError(f"{path}: {name} is {size}", "Give 1 or more.")
+    rungs = (config.choose.keep, *config.ladder.keep)
+    if list(rungs) != sorted(set(rungs)):
+        raise ConfigError(
+            f"{path}: ladder.keep is {list(config.ladder.keep)} above choose.keep, {config.choose.keep}",
+            "Name numbers above choose.keep, each higher than the one before.",
+        )
+    if config.ladder.keep and config.choose.layers:
+        raise ConfigError(
+            f"{path}: choose.layers fixes the layers, so that nothing says which come next in ladder.keep",
+            "Leave out one of the two.",
+        )
     if not config.distil.lengths:
         raise ConfigError(f"{path}: distil.lengths is empty", "Name one length or more, in tokens.")
     return config

@@ -20,19 +20,28 @@ ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 AT_ONCE = 512  # tokens whose distributions over the vocabulary are compared at once
 
 
-def prepare(hybrid: BambaForCausalLM, rank: int) -> None:
-    """Freeze what is not trained, and add what is."""
+def prepare(hybrid: BambaForCausalLM, rank: int, mixers: bool = True) -> None:
+    """Freeze what is not trained, and add what is; without `mixers` they stay as they are."""
     hybrid.float()
     if rank:
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(ADAPTED), bias="none")
         inject_adapter_in_model(config, hybrid, ADAPTER)
     for name, parameter in hybrid.named_parameters():
-        parameter.requires_grad_(is_trained(name))
+        parameter.requires_grad_(is_changed(name) and (mixers or ".mamba." not in name))
 
 
-def is_trained(name: str) -> bool:
-    """Whether a parameter of the hybrid is."""
+def is_changed(name: str) -> bool:
+    """Whether a parameter of the hybrid is another than the base's."""
     return ".mamba." in name or "lora_" in name or "norm" in name
+
+
+@torch.no_grad()
+def go_on_from(hybrid: BambaForCausalLM, other: BambaForCausalLM) -> None:
+    """Take over all that another hybrid learned and that has a place in this one; both prepared alike."""
+    learned = dict(other.named_parameters())
+    for name, parameter in hybrid.named_parameters():
+        if is_changed(name) and name in learned:
+            parameter.copy_(learned[name])
 
 
 def groups(hybrid: nn.Module, rate: float, lora_rate: float) -> list[tuple[list[nn.Parameter], float]]:
