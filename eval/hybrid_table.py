@@ -38,6 +38,7 @@ from memkv.snapshot import CacheSnapshot
 
 TABLE = Path(__file__).parent / "HYBRID.json"
 HALF = 1024  # tokens: as many are read as are scored
+FEWEST = 4  # conversations of a length: two pairs of twins
 SEED = "hybrid table"
 
 
@@ -49,7 +50,7 @@ class Options:
         models: names or folders; the first is the one that the others are compared with.
         codecs: beside the cache as it is.
         lengths: tokens of the conversations with rules, about.
-        scenarios: conversations of each length; even.
+        scenarios: conversations of the first length; of longer ones as many fewer, so that as much is read, but 4.
         texts: of the perplexity.
         out: the table, as JSON; the same as Markdown beside it.
     """
@@ -57,7 +58,7 @@ class Options:
     models: tuple[str, ...] = (EMBEDDED, HYBRID)
     codecs: tuple[str, ...] = ("int4",)
     lengths: tuple[int, ...] = (1000, 2000, 4000, 7500)
-    scenarios: int = 12
+    scenarios: int = 24
     texts: int = 12
     out: Path = TABLE
 
@@ -120,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def rows(options: Options, err: Console) -> Iterator[Row]:
     """Each model, with its cache as it is and through each codec; what is in the cache is read once for all of them."""
-    asked = {length: conversations(length, options.scenarios) for length in options.lengths}
+    first = options.lengths[0]
+    asked = {length: conversations(length, options.scenarios * first // length) for length in options.lengths}
     methods = ("", *options.codecs)
     for name in options.models:
         model = HybridModel.from_pretrained(name, notify=lambda said: err.print(said, markup=False))
@@ -153,8 +155,8 @@ def documents(model: HybridModel, count: int) -> list[list[int]]:
 
 
 def conversations(length: int, count: int) -> list[Scenario]:
-    """Conversations of test families with rules, questions behind them."""
-    return list(scenarios("test", count, SEED, Like(tokens=length, rounds=1, meetings=1)))
+    """Conversations of test families with rules, questions behind them; an even number, 4 or more."""
+    return list(scenarios("test", max(FEWEST, count // 2 * 2), SEED, Like(tokens=length, rounds=1, meetings=1)))
 
 
 def packed(model: HybridModel, live: LiveCache, method: str) -> CacheSnapshot:

@@ -14,7 +14,10 @@ from rich.console import Console
 from eval.bench.harness import ROOT, Bench, Row, machine, print_table
 
 # Each module has `rows(bench: Bench) -> list[Row]`.
-BENCHMARKS = ("restore_bench", "peers", "store_bench", "codec_bench", "sharing_bench", "recall_bench", "server_bench")
+BENCHMARKS = (
+    "restore_bench", "peers", "store_bench", "codec_bench", "sharing_bench", "recall_bench", "hybrid_bench",
+    "server_bench",
+)  # fmt: skip
 
 
 def main() -> int:
