@@ -245,14 +245,14 @@ def report(found: Sequence[Row]) -> str:
         "length, and how many of the first model's tokens take as much.",
         f"- **perplexity** of {HALF:,} tokens of Python's documentation behind the {HALF:,} before them.",
         "- **probes**: rule questions of test families answered rightly, by likelihood, with the whole conversation in "
-        "context, about that many tokens; in parentheses what is above guessing, as a share of the first model's.",
+        "context, about that many tokens; in parentheses percentage points above guessing.",
         "",
         "| model | codec | attention | a token | fixed | perplexity | "
         + " | ".join(f"probes at {int(length):,}" for length in lengths) + " |",
         "| --- | --- | ---: | ---: | ---: | ---: |" + " ---: |" * len(lengths),
     ]  # fmt: skip
     for row in found:
-        probed = [cell(row.probed.get(length), first.probed[length]) for length in lengths]
+        probed = [cell(row.probed.get(length)) for length in lengths]
         lines.append(
             f"| {row.model} | {row.codec} | {row.attention} of {row.layers} "
             f"| {row.per_token:,.0f} ({row.per_token / first.per_token:.3f} x) "
@@ -262,11 +262,9 @@ def report(found: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cell(found: Probed | None, first: Probed) -> str:
+def cell(found: Probed | None) -> str:
     """What was right at one length."""
-    if found is None:
-        return ""
-    return f"{found.right} of {found.probes} ({found.above / first.above:.0%})"
+    return "" if found is None else f"{found.right} of {found.probes} ({100 * found.above:+.0f})"
 
 
 if __name__ == "__main__":
