@@ -90,5 +90,7 @@ def test_a_restored_conversation_goes_on_as_it_would_have():
     live = model.new_cache()
     model.extend(live, ids)
     back = model.restore(model.capture(live))
+    more = model.chat.encode("And page titles?")
+    assert torch.equal(model.extend(live, more), model.extend(back, more))
     one, other = (list(model.generate(each, 12)) for each in (live, back))
     assert one == other
