@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from tiny_models import VOCAB, tiny
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from memkv.hybrids.mapping import to_bamba
 from memkv.model import HybridModel
 
 CHATML = (
@@ -64,6 +66,14 @@ def tiny_chat(name: str = "llama", template: str = "chatml", **overrides: Any) -
     if name not in ("mamba", "mamba2"):
         overrides.setdefault(limit, 4096)
     return HybridModel(tiny(name, **overrides), tiny_tokenizer(template), name=f"tiny-{name}")
+
+
+def save_with_hybrid(model: HybridModel, place: Path) -> Path:
+    """The model in `place`/base, and a hybrid of it with attention in layer 1 in `place`/hybrid."""
+    for name, hf in (("base", model.hf), ("hybrid", to_bamba(model.hf, [1]))):
+        hf.save_pretrained(str(place / name))
+        model.tokenizer.save_pretrained(str(place / name))
+    return place
 
 
 def random_tokens(count: int, seed: int = 0) -> list[int]:

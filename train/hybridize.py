@@ -109,7 +109,7 @@ def hybridize(config: Config, out: Path, until: Stage, console: Console) -> None
     if until == "distil":
         return
     for keep in config.ladder.keep:
-        attention = choice(config, base, (), tokens, folder, console, keep)
+        attention = choice(config, base, mixers, tokens, folder, console, keep)
         higher = begun(config, base, attention, mixers=False)
         go_on_from(higher, hybrid)
         plan = dataclasses.replace(config.distil, tokens=config.ladder.tokens)
@@ -174,7 +174,7 @@ def matched(
 def choice(
     config: Config,
     base: HybridModel,
-    mixers: Sequence[nn.Module],
+    mixers: nn.ModuleList,
     tokens: Tokens,
     folder: RunFolder,
     console: Console,
@@ -233,8 +233,8 @@ def distilled(
         in_all = plan.rows(length)
         at_once = max(1, plan.at_once // length)
         found: defaultdict[str, float] = defaultdict(float)
-        for begun in range(0, in_all, at_once):
-            some = rows.next(min(at_once, in_all - begun), length).to(config.device)
+        for done_rows in range(0, in_all, at_once):
+            some = rows.next(min(at_once, in_all - done_rows), length).to(config.device)
             share = len(some) / in_all
             said = distil_step(base.hf, hybrid, some, plan.hidden, share, precision)
             for name, value in said.items():

@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
-from tiny_chat import tiny_chat
+from tiny_chat import save_with_hybrid, tiny_chat
 
 from eval.hybrid_table import main, read
 from memkv.errors import ConfigError
-from memkv.hybrids.mapping import to_bamba
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    place = tmp_path_factory.mktemp("models")
     model = tiny_chat("llama")
     model.hf.config.max_position_embeddings = 16384  # its tokens are characters
-    for name, hf in (("base", model.hf), ("hybrid", to_bamba(model.hf, [1]))):
-        hf.save_pretrained(str(place / name))
-        model.tokenizer.save_pretrained(str(place / name))
-    return place
+    return save_with_hybrid(model, tmp_path_factory.mktemp("models"))
 
 
 def test_a_hybrid_is_shown_beside_its_base_and_a_later_row_takes_the_place_of_its_own(folders, tmp_path, capsys):

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tiny_chat import tiny_chat
+from tiny_chat import save_with_hybrid, tiny_chat
 
 from eval.splice_table import READ, REPAIRED, caches, divergence, main
-from memkv.hybrids.mapping import to_bamba
 from memkv.splice import Splicer
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    place = tmp_path_factory.mktemp("models")
-    model = tiny_chat("llama")
-    for name, hf in (("base", model.hf), ("hybrid", to_bamba(model.hf, [1]))):
-        hf.save_pretrained(str(place / name))
-        model.tokenizer.save_pretrained(str(place / name))
-    return place
+    return save_with_hybrid(tiny_chat("llama"), tmp_path_factory.mktemp("models"))
 
 
 def test_every_way_stands_beside_reading_and_states_only_where_there_are_some(folders, tmp_path, capsys):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BambaForCausalLM, PreTrainedModel
 
+from memkv.hybrids.mixers import MIXER
 from train.hybrid.match import computed_in, mixer_groups
 
 ADAPTER = "distilled"
@@ -27,12 +28,12 @@ def prepare(hybrid: BambaForCausalLM, rank: int, mixers: bool = True) -> None:
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(ADAPTED), bias="none")
         inject_adapter_in_model(config, hybrid, ADAPTER)
     for name, parameter in hybrid.named_parameters():
-        parameter.requires_grad_(is_changed(name) and (mixers or ".mamba." not in name))
+        parameter.requires_grad_(is_changed(name) and (mixers or MIXER not in name))
 
 
 def is_changed(name: str) -> bool:
     """Whether a parameter of the hybrid is another than the base's."""
-    return ".mamba." in name or "lora_" in name or "norm" in name
+    return MIXER in name or "lora_" in name or "norm" in name
 
 
 @torch.no_grad()
@@ -47,7 +48,7 @@ def go_on_from(hybrid: BambaForCausalLM, other: BambaForCausalLM) -> None:
 def groups(hybrid: nn.Module, rate: float, lora_rate: float) -> list[tuple[list[nn.Parameter], float]]:
     """Mixers at one learning rate, all else at another."""
     mixers = nn.ModuleList(module for name, module in hybrid.named_modules() if name.endswith(".mamba"))
-    rest = [each for name, each in hybrid.named_parameters() if each.requires_grad and ".mamba." not in name]
+    rest = [each for name, each in hybrid.named_parameters() if each.requires_grad and MIXER not in name]
     return [group for group in (*mixer_groups(mixers, rate), (rest, lora_rate)) if group[0]]
 
 
@@ -122,6 +123,6 @@ def changed(hybrid: BambaForCausalLM) -> dict[str, Tensor]:
     for name, tensor in hybrid.state_dict().items():
         if "lora_" in name:
             found[name.replace(f".{ADAPTER}.weight", "").replace("base_layer.", "")] = tensor
-        elif ".mamba." in name or ("norm" in name and "lora" not in name):
+        elif is_changed(name):
             found[name] = tensor
     return found

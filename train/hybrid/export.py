@@ -8,7 +8,7 @@ import torch
 from transformers import BambaForCausalLM
 
 from memkv.fingerprint import weights_hash
-from memkv.hybrids.mixers import FILE, Record, save_mixers
+from memkv.hybrids.mixers import FILE, MIXER, Record, save_mixers
 from memkv.hybrids.whole import assembled
 from memkv.made_once import hash_file
 from memkv.model import HybridModel
@@ -33,7 +33,7 @@ def export(
     """
     weights = changed(hybrid)
     if below is not None:
-        weights = {name: each for name, each in weights.items() if ".mamba." not in name}
+        weights = {name: each for name, each in weights.items() if MIXER not in name}
     record = Record(
         base.name, weights_hash(base.hf, torch.bfloat16), tuple(hybrid.config.attn_layer_indices), recipe,
         hash_file(below / FILE) if below else "",
