@@ -237,7 +237,7 @@ def report(found: Sequence[Row]) -> str:
     lines = [
         "# Hybrids",
         "",
-        "Made by `python -m eval.hybrid_table`.",
+        f"Made by `python -m eval.hybrid_table --models {' '.join(dict.fromkeys(row.model for row in found))}`.",
         "",
         f"bf16; torch {torch.__version__}, transformers {transformers.__version__}.",
         "",

@@ -108,11 +108,11 @@ def hybridize(config: Config, out: Path, until: Stage, console: Console) -> None
     say_written(export(base, hybrid, out / RESULT, str(config)), console)
     if until == "distil":
         return
-    for keep in config.ladder.keep:
+    for keep, count in zip(config.ladder.keep, config.ladder.tokens, strict=True):
         attention = choice(config, base, mixers, tokens, folder, console, keep)
         higher = begun(config, base, attention, mixers=False)
         go_on_from(higher, hybrid)
-        plan = dataclasses.replace(config.distil, tokens=config.ladder.tokens)
+        plan = dataclasses.replace(config.distil, tokens=count, lengths=config.ladder.lengths or config.distil.lengths)
         distilled(config, base, higher, plan, tokens, folder, precision, console)
         say_written(export(base, higher, out / f"{RESULT}-{keep}", str(config), out / RESULT), console)
         hybrid = higher

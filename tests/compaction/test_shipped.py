@@ -7,7 +7,7 @@ from memkv.compaction import default_strategy, strategy
 from memkv.compaction.declare import FILE, load_calibration
 from memkv.compaction.shipped import SHIPPED
 from memkv.model import HybridModel
-from memkv.pretrained import EMBEDDED
+from memkv.pretrained import EMBEDDED, HYBRID
 from memkv.session import Session
 from memkv.store import MemoryStore
 
@@ -19,21 +19,23 @@ TALK = (
 )
 
 
-def test_it_is_small_in_bf16_and_has_its_curve_and_its_card():
-    weights = SHIPPED / EMBEDDED / "adapter_model.safetensors"
+@pytest.mark.parametrize("name", [EMBEDDED, HYBRID])
+def test_it_is_small_in_bf16_and_has_its_curve_and_its_card(name):
+    weights = SHIPPED / name / "adapter_model.safetensors"
     assert weights.stat().st_size < 20_000_000
     with safe_open(weights, "pt") as file:
-        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"BF16"}  # noqa: SIM118
-    assert (SHIPPED / EMBEDDED / FILE).is_file() and load_calibration(SHIPPED / EMBEDDED).slope > 0
-    card = (SHIPPED / EMBEDDED / "README.md").read_text()
+        assert {file.get_slice(each).get_dtype() for each in file.keys()} == {"BF16"}  # noqa: SIM118
+    assert (SHIPPED / name / FILE).is_file() and load_calibration(SHIPPED / name).slope > 0
+    card = (SHIPPED / name / "README.md").read_text()
     for part in ("base_model", "license", "Data", "Recipe", "Seed", "Results", "Limits"):
         assert part in card
 
 
 @pytest.mark.slow
 @pytest.mark.keeps_home
-def test_with_it_the_embedded_model_keeps_rules_and_drops_the_talk(tmp_path):
-    model = HybridModel.from_pretrained()
+@pytest.mark.parametrize("name", [EMBEDDED, HYBRID])
+def test_with_it_a_model_keeps_rules_and_drops_the_talk(name, tmp_path):
+    model = HybridModel.from_pretrained(name)
     assert default_strategy(model) == strategy("pinned+trained").name == "pinned+trained"
     with MemoryStore.open(tmp_path / "store") as store:
         session = Session(model, store.tenant("ada"), "desk", memories=False)

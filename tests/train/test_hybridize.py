@@ -98,7 +98,7 @@ def test_mixers_go_onto_their_own_base_alone(made, base):
 
 
 def test_a_rung_has_more_attention_and_the_mixers_of_the_one_below(base, tmp_path):
-    path = config_file(tmp_path, base, ladder={"keep": [2], "tokens": 512})
+    path = config_file(tmp_path, base, ladder={"keep": [2], "tokens": [512]})
     out = tmp_path / "out"
     main(["--config", str(path), "--out", str(out)])
     low, high = read_mixers(out / "result")[1].attention, read_mixers(out / "result-2")[1].attention
@@ -139,9 +139,11 @@ def test_sizes_that_do_not_go_together_are_named(base, tmp_path):
     with pytest.raises(ConfigError, match=r"held_out is 1.5"):
         load_config(config_file(tmp_path, base, corpus__held_out=1.5))
     with pytest.raises(ConfigError, match=r"ladder.keep is \[1\] above choose.keep, 1"):
-        load_config(config_file(tmp_path, base, ladder={"keep": [1]}))
+        load_config(config_file(tmp_path, base, ladder={"keep": [1], "tokens": [512]}))
+    with pytest.raises(ConfigError, match=r"ladder.tokens is \[512\] for ladder.keep \[2, 3\]"):
+        load_config(config_file(tmp_path, base, ladder={"keep": [2, 3], "tokens": [512]}))
     with pytest.raises(ConfigError, match="choose.layers fixes the layers"):
-        load_config(config_file(tmp_path, base, choose__layers=[1], ladder={"keep": [2]}))
+        load_config(config_file(tmp_path, base, choose__layers=[1], ladder={"keep": [2], "tokens": [512]}))
     path = config_file(tmp_path, base, choose__layers=[7])
     with pytest.raises(ConfigError, match="from 0 to 2"):
         hybridize(load_config(path), tmp_path / "out", "distil", QUIET)

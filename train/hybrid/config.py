@@ -121,11 +121,13 @@ class Ladder:
 
     Attributes:
         keep: how many layers keep attention in each, more from one to the next; () makes none.
-        tokens: read for each; all else as in stage 2.
+        tokens: read for each, one number a hybrid.
+        lengths: of rows, tokens, in turn; () for those of stage 2, as all else is.
     """
 
     keep: tuple[int, ...] = ()
-    tokens: int = 100_000
+    tokens: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,10 @@ def load_config(path: Path) -> Config:
     sizes = {
         "match.length": config.match.length, "match.rows": config.match.rows, "match.tokens": config.match.tokens,
         "distil.tokens": config.distil.tokens, "distil.tokens_a_step": config.distil.tokens_a_step,
-        "distil.at_once": config.distil.at_once, "ladder.tokens": config.ladder.tokens,
+        "distil.at_once": config.distil.at_once,
         **{f"distil.lengths[{n}]": length for n, length in enumerate(config.distil.lengths)},
+        **{f"ladder.lengths[{n}]": length for n, length in enumerate(config.ladder.lengths)},
+        **{f"ladder.tokens[{n}]": tokens for n, tokens in enumerate(config.ladder.tokens)},
     }  # fmt: skip
     for name, size in sizes.items():
         if size < 1:
@@ -181,6 +185,11 @@ def load_config(path: Path) -> Config:
         raise ConfigError(
             f"{path}: ladder.keep is {list(config.ladder.keep)} above choose.keep, {config.choose.keep}",
             "Name numbers above choose.keep, each higher than the one before.",
+        )
+    if len(config.ladder.tokens) != len(config.ladder.keep):
+        raise ConfigError(
+            f"{path}: ladder.tokens is {list(config.ladder.tokens)} for ladder.keep {list(config.ladder.keep)}",
+            "Say for each how many tokens are read.",
         )
     if config.ladder.keep and config.choose.layers:
         raise ConfigError(
