@@ -106,9 +106,8 @@ def declared(rows: Sequence[Row], scenarios: dict[str, Scenario], system: str) -
                 survived.append(row.said[rule.id] == "right")
     if len(survived) < FEWEST or len(set(survived)) < 2:
         raise ConfigError(
-            f"{len(survived)} rules of {system!r} have a declared probability, and {survived.count(False)} of them are lost",
-            f"A curve takes {FEWEST} rules, of which some are lost: run more scenarios or tighter budgets, or name another "
-            "system.",
+            f"{len(survived)} rules of {system!r} have a declared probability, {survived.count(False)} of them lost",
+            f"A curve takes {FEWEST}, of which some are lost: run more scenarios or tighter budgets, or name another.",
         )
     return Declared(tuple(probabilities), tuple(survived))
 
