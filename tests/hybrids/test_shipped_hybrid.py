@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from memkv import HybridModel
+from memkv.embedded import converted_folder
 from memkv.errors import ModelUnavailable
 from memkv.hybrids.mixers import FILE, read_mixers
 from memkv.hybrids.shipped import HYBRIDS, WEIGHTS, hybrid_folder
@@ -40,8 +42,13 @@ def test_its_cache_grows_by_less_than_a_quarter_of_the_originals():
 
 @pytest.mark.slow
 @pytest.mark.keeps_home
-def test_its_folder_is_a_stock_checkpoint_and_is_mended_when_it_is_damaged():
+def test_its_folder_is_a_stock_checkpoint_and_is_mended_when_it_is_damaged(tmp_path, monkeypatch):
+    base = converted_folder()
+    # In a home of its own: others, beside this one, load the hybrid of the home that they share.
+    shutil.copytree(base, tmp_path / "models" / base.name)
+    monkeypatch.setenv("MEMKV_HOME", str(tmp_path))
     folder = hybrid_folder()
+    assert tmp_path in folder.parents
     hf = AutoModelForCausalLM.from_pretrained(folder)
     assert type(hf).__name__ == "BambaForCausalLM"
     weights = next(folder.glob("*.safetensors"))
