@@ -60,7 +60,7 @@ def test_test_rows_are_refused():
 
 def test_too_few_rows_are_refused():
     found, made = rows(count=FEWEST - 1)
-    with pytest.raises(ConfigError, match="39 rules .*A curve takes 40"):
+    with pytest.raises(ConfigError, match="39 rules .*A curve takes 40, .*: run more scenarios"):
         declared(found, made, SYSTEM)
     with pytest.raises(ConfigError, match="0 rules of 'another'"):
         declared(found, made, "another")
